@@ -1,0 +1,43 @@
+"""Which commit the project stands at, as far as git knows."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Commit:
+    """`sha` (40 hex digits, `+changes` appended when the work tree differs) and the repository's URL."""
+
+    sha: str
+    url: str
+
+
+@lru_cache(maxsize=8)
+def read_commit(root: Path) -> Commit | None:
+    """The commit of the repository that `root` is in; None outside of one, before the first or without git."""
+    sha = _git(root, "rev-parse", "HEAD")
+    if sha is None:
+        return None
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    # A credential in a remote's address must not travel with events.
+    url = _git(root, "config", "--get", "remote.origin.url") or root.as_uri()
+    return Commit(f"{sha}+changes" if changed else sha, url.rpartition("@")[2] if "://" in url else url)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+            stdin=subprocess.DEVNULL,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

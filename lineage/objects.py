@@ -1,0 +1,151 @@
+"""Where a version's bytes live: DVC's cache, the only object store, and the one seam that writes files.
+
+Every write is atomic: temporary file on the same file system, fsync, rename, fsync of the directory.
+A reader sees the old version or the new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lineage.errors import IntegrityError
+from lineage.versions import FileVersion, sha256_file
+
+_READ_ONLY = 0o444
+_WRITABLE = 0o644
+
+
+class Objects:
+    """The object store of the project in `root`: objects by md5, in DVC's own layout."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder = root / ".dvc" / "cache" / "files" / "md5"
+        self._workshop = root / ".dvc" / "tmp" / "headwater"
+
+    def path(self, md5: str) -> Path:
+        """Where the object with this md5 lives; `.dir` objects included."""
+        return self._folder / md5[:2] / md5[2:]
+
+    @contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """A private folder to write new bytes in, on the cache's file system; gone afterwards.
+
+        A lock held for its life tells `sweep` that its owner lives; the kernel drops it on kill -9.
+        """
+        self._workshop.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._workshop))
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove workshops whose owner died; returns how many."""
+        dead = [folder for folder in self._workshop.glob("*") if not _is_locked(folder / ".lock")]
+        for folder in dead:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(dead)
+
+    def adopt(self, path: Path, file: FileVersion) -> None:
+        """Move `path` (in a workshop) into the cache as the object of `file`."""
+        target = self.path(file.md5)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and sha256_file(target) == file.sha256:
+            path.unlink()
+            return
+        _sync_file(path)
+        path.chmod(_READ_ONLY)
+        path.replace(target)
+        _sync_folder(target.parent)
+
+    def adopt_copy(self, path: Path, file: FileVersion) -> None:
+        """Like `adopt`, for a file that stays where it is."""
+        if sha256_file(self.path(file.md5)) == file.sha256:
+            return
+        with self.workshop() as folder:
+            copied = folder / "object"
+            shutil.copyfile(path, copied)
+            self.adopt(copied, file)
+
+    def put_bytes(self, data: bytes, md5: str) -> None:
+        """Store `data` as object `md5` (used for DVC's .dir listings)."""
+        if not self.path(md5).exists():
+            write_bytes(self.path(md5), data, mode=_READ_ONLY)
+
+    def place(self, file: FileVersion) -> None:
+        """Make the project's file at `file.path` hold exactly this version, copied from the cache.
+
+        A copy, not a hard link: a file that a user edits in place must not change the cache.
+        """
+        target = self._root / file.path
+        if sha256_file(target) == file.sha256:
+            return
+        origin = self.path(file.md5)
+        if (found := sha256_file(origin)) != file.sha256:
+            raise IntegrityError(
+                f"{file.path}: the stored object {origin.relative_to(self._root)} is "
+                f"{'missing' if found is None else 'damaged'}; run the step that writes it again.",
+                str(origin),
+                file.sha256,
+                found,
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(target, _WRITABLE) as temporary:
+            shutil.copyfile(origin, temporary)
+
+    def is_whole(self, file: FileVersion) -> bool:
+        """Whether the cache holds these bytes, undamaged."""
+        return sha256_file(self.path(file.md5)) == file.sha256
+
+
+def write_bytes(target: Path, data: bytes, *, mode: int = _WRITABLE) -> None:
+    """Write a whole file atomically and durably."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(target, mode) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def _replacing(target: Path, mode: int) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".headwater-", suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync_file(temporary)
+        temporary.chmod(mode)
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(path: Path) -> bool:
+    with suppress(FileNotFoundError), path.open("r") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

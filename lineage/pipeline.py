@@ -1,0 +1,273 @@
+"""How an author declares: a `Pipeline` collects steps.
+
+Declaring is not running: the decorator records a function and returns it unchanged. A step may only
+read what stands above it, so a cycle cannot be written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from lineage.errors import DeclarationError
+from lineage.spec import (
+    COLUMN_TYPES,
+    Fetch,
+    Files,
+    Input,
+    Kind,
+    Model,
+    PackageFile,
+    Partitions,
+    Source,
+    Step,
+    Suite,
+    TimeSplit,
+)
+
+Transform = TypeVar("Transform", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass
+class Pipeline:
+    """A named set of steps. Names are lower-case identifiers; every step's name is unique in it."""
+
+    name: str
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "pipeline")
+
+    def fetch(
+        self,
+        source: str,
+        origin: PackageFile,
+        *,
+        split_by: Literal["month"] | None = None,
+        partitions: Partitions | None = None,
+    ) -> None:
+        """Fill data/raw/<pipeline>/<source>/ by a recorded step `raw_<source>` that writes only missing files."""
+        if (split_by is None) != (partitions is None):
+            raise DeclarationError(f"{self.name}.fetch({source!r}): give split_by and partitions together.")
+        leaf = "{partition}.csv" if split_by else f"{source}.csv"
+        detail = Fetch(origin, split_by, Files(f"data/raw/{self.name}/{source}/{leaf}"))
+        self._add(
+            _step(
+                self.name,
+                f"raw_{source}",
+                "fetch",
+                partitions=partitions,
+                parameters={"distribution": origin.distribution, "path": origin.path, "split_by": split_by},
+                description=f"Raw bytes of {source}, verbatim from {origin.distribution}.",
+                detail=detail,
+            )
+        )
+
+    def source(
+        self,
+        name: str,
+        files: Files,
+        *,
+        schema: Mapping[str, str],
+        partitions: Partitions | None = None,
+        checks: Suite | None = None,
+        null_values: Sequence[str] = ("", "NA"),
+    ) -> None:
+        """Typed snapshot of raw CSV files: every row, in the file's order, with the columns of `schema`.
+
+        `schema` maps column to one of `COLUMN_TYPES`; the header must have exactly these columns.
+        """
+        self._check_source(name, files, schema, partitions)
+        fetched = f"raw_{name}" in self.steps
+        self._add(
+            _step(
+                self.name,
+                name,
+                "source",
+                inputs=(Input(f"raw_{name}"),) if fetched else (),
+                partitions=partitions,
+                checks=checks,
+                parameters={"schema": dict(schema), "null_values": list(null_values), "files": files.pattern},
+                description=f"{name.capitalize()} as they stand in the raw files, typed.",
+                detail=Source(files, MappingProxyType(dict(schema)), tuple(null_values)),
+            )
+        )
+
+    def table(
+        self,
+        *,
+        key: str | Sequence[str] = (),
+        checks: Suite | None = None,
+        look_back: Mapping[str, int] | None = None,
+        whole: bool = False,
+    ) -> Callable[[Transform], Transform]:
+        """Declare a table: the function's parameters name its inputs, its keyword-only ones are parameters.
+
+        `key` columns identify a row: unique, never null, and the order in which rows are stored.
+        `look_back={"weather": 1}` also reads that many earlier partitions of an input. A table is
+        partitioned as its inputs are; `whole=True` makes one file of all of them.
+        """
+
+        def declare(function: Transform) -> Transform:
+            self._add(self._table(function, key, checks, dict(look_back or {}), whole))
+            return function
+
+        return declare
+
+    def model(
+        self,
+        name: str,
+        *,
+        table: str,
+        target: str,
+        features: Sequence[str],
+        split: TimeSplit,
+        objective: str = "binary:logistic",
+        trainer: str = "serving.fit:fit",
+        **parameters: Any,
+    ) -> None:
+        """Declare a model of `target` from the `features` columns of `table`.
+
+        `parameters` go to the trainer (rounds, early_stopping_rounds, seed, max_depth, eta, …).
+        """
+        step = f"{self.name}.{name}"
+        self._require(step, table)
+        if target in features:
+            raise DeclarationError(f"{step}: the target {target!r} is among its own features; take it out.")
+        detail = Model(table, target, tuple(features), split, objective, trainer)
+        declared = {
+            "target": target,
+            "features": list(features),
+            "objective": objective,
+            "split": vars(split),
+        }
+        self._add(
+            _step(
+                self.name,
+                name,
+                "model",
+                inputs=(Input(table),),
+                parameters={**declared, **parameters},
+                description=f"{objective} model of {target} from {table}.",
+                detail=detail,
+            )
+        )
+
+    def _table(
+        self,
+        function: Callable[..., Any],
+        key: str | Sequence[str],
+        checks: Suite | None,
+        look_back: dict[str, int],
+        whole: bool,
+    ) -> Step:
+        name = function.__name__
+        names, parameters = _signature(f"{self.name}.{name}", function)
+        for wanted in (*names, *look_back):
+            self._require(f"{self.name}.{name}", wanted)
+        if unread := sorted(set(look_back) - set(names)):
+            raise DeclarationError(
+                f"{self.name}.{name}: look_back names {unread[0]!r}, which it does not read."
+            )
+        return _step(
+            self.name,
+            name,
+            "table",
+            function=function,
+            inputs=tuple(Input(item, look_back.get(item, 0)) for item in names),
+            partitions=None if whole else self._shared_partitions(name, names),
+            key=(key,) if isinstance(key, str) else tuple(key),
+            checks=checks,
+            parameters=parameters,
+            description=(inspect.getdoc(function) or name).partition("\n")[0],
+        )
+
+    def _shared_partitions(self, name: str, inputs: Iterable[str]) -> Partitions | None:
+        found = {item: self.steps[item].partitions for item in inputs if self.steps[item].partitions}
+        if len(set(found.values())) > 1:
+            raise DeclarationError(
+                f"{self.name}.{name}: its inputs {', '.join(found)} are partitioned differently; "
+                "give them the same partitions or declare it with whole=True."
+            )
+        return next(iter(found.values()), None)
+
+    def _require(self, reader: str, wanted: str) -> None:
+        readable = [name for name, step in self.steps.items() if step.kind in ("source", "table")]
+        if wanted in readable:
+            return
+        if reader == f"{self.name}.{wanted}":
+            raise DeclarationError(f"{reader} reads itself; a cycle cannot be computed.")
+        near = difflib.get_close_matches(wanted, readable, n=3) or readable
+        raise DeclarationError(
+            f"{reader}: input {wanted!r} is not declared above it in pipeline {self.name!r}; "
+            f"did you mean {_alternatives(near)}? (A step reads only what stands above it, so cycles cannot occur.)"
+        )
+
+    def _check_source(
+        self, name: str, files: Files, schema: Mapping[str, str], partitions: Partitions | None
+    ) -> None:
+        step = f"{self.name}.{name}"
+        for column, kind in schema.items():
+            if kind not in COLUMN_TYPES:
+                near = difflib.get_close_matches(str(kind), COLUMN_TYPES, n=1) or list(COLUMN_TYPES)
+                raise DeclarationError(
+                    f"{step}: column {column!r} has unknown type {kind!r}; {_alternatives(near)}?"
+                )
+        if ("{partition}" in files.pattern) != (partitions is not None):
+            raise DeclarationError(f"{step}: files with {{partition}} and partitions= belong together.")
+
+    def _add(self, step: Step) -> None:
+        _check_name(step.name, "step")
+        if step.name in self.steps:
+            kind = self.steps[step.name].kind
+            raise DeclarationError(
+                f"{step.full_name} is declared twice (already a {kind}); rename one of them."
+            )
+        self.steps[step.name] = step
+
+
+def _step(pipeline: str, name: str, kind: Kind, **given: Any) -> Step:
+    parameters = MappingProxyType(_json_values(f"{pipeline}.{name}", given.pop("parameters")))
+    return Step(pipeline, name, kind, parameters=parameters, **given)
+
+
+def _signature(step: str, function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
+    names: list[str] = []
+    parameters: dict[str, Any] = {}
+    for item in inspect.signature(function).parameters.values():
+        if item.kind is item.KEYWORD_ONLY and item.default is not item.empty:
+            parameters[item.name] = item.default
+        elif item.kind is item.POSITIONAL_OR_KEYWORD and item.default is item.empty:
+            names.append(item.name)
+        else:
+            raise DeclarationError(
+                f"{step}: parameter {item.name!r} must be an input (positional, no default) "
+                "or a parameter (keyword-only, with a default)."
+            )
+    if not names:
+        raise DeclarationError(f"{step} reads nothing; its parameters must name its inputs.")
+    return names, parameters
+
+
+def _json_values(step: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(dict(parameters), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise DeclarationError(f"{step}: parameters must be JSON values ({error}).") from error
+
+
+def _check_name(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise DeclarationError(f"{what} name {name!r} must be a lower-case identifier such as 'flights'.")
+
+
+def _alternatives(names: Sequence[str]) -> str:
+    return " or ".join(repr(name) for name in names) or "anything (nothing is declared yet)"

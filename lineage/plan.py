@@ -1,0 +1,202 @@
+"""What a step would read and compute, without doing it: inputs, parameters, code, and their fingerprint.
+
+A step is current when its last complete run had the same fingerprint and what it wrote is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lineage.code import code_digest
+from lineage.discover import Project
+from lineage.environment import environment_digest
+from lineage.errors import DeclarationError, NotFoundError, SourceError
+from lineage.objects import Objects
+from lineage.settings import Settings
+from lineage.spec import Fetch, Model, Source, Step
+from lineage.store import Store
+from lineage.versions import Version, digest_file, json_digest, sha256_file
+
+WHOLE = ""
+_WRITER = "lineage.tables:write_table"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The project as it stands: settings, declarations, store and objects."""
+
+    settings: Settings
+    project: Project
+    store: Store
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.settings.root
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The project's object store."""
+        return Objects(self.settings.root)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One partition of a step, ready to run. `inputs` are (input name, version), in reading order.
+
+    `raw` are versions of raw files that no fetch step recorded, to be recorded with this run.
+    """
+
+    step: Step
+    partition: str
+    inputs: tuple[tuple[str, Version], ...]
+    code: str
+    suite: Path | None
+    fingerprint: str
+    raw: tuple[Version, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`flights.features[2013-01]`, or the bare step name for an unpartitioned one."""
+        return label(self.step, self.partition)
+
+
+def label(step: Step, partition: str) -> str:
+    """A step and its partition, as messages write them."""
+    return f"{step.full_name}[{partition}]" if partition else step.full_name
+
+
+def make_plan(space: Workspace, step: Step, partition: str) -> Plan:
+    """The plan of one partition; NotFoundError when something it reads has no version yet."""
+    inputs, raw = _inputs(space, step, partition)
+    code, suite = step_code(space, step), suite_path(space, step)
+    identity = {
+        "step": step.full_name,
+        "partition": partition,
+        "code": code,
+        "parameters": dict(step.parameters),
+        "inputs": [[name, version.dataset, version.partition, version.sha256] for name, version in inputs],
+        "checks": sha256_file(suite) if suite else None,
+        "environment": environment_digest(space.root),
+    }
+    return Plan(step, partition, inputs, code, suite, json_digest(identity), raw)
+
+
+def partitions_to_run(space: Workspace, step: Step) -> tuple[str, ...]:
+    """The partitions of `step` that can exist now: landed months, or the whole for an unpartitioned step."""
+    if step.partitions is None:
+        return (WHOLE,)
+    if step.kind == "fetch":
+        return landed(space, step)
+    if step.kind == "source":
+        return _files_present(space, step)
+    sets = [set(partitions_available(space, item)) for item in space.project.inputs(step) if item.partitions]
+    common = set.intersection(*sets)
+    return tuple(key for key in step.partitions.keys if key in common)
+
+
+def partitions_available(space: Workspace, step: Step) -> tuple[str, ...]:
+    """The partitions of `step` that have a version."""
+    return tuple(space.store.current(step.dataset))
+
+
+def landed(space: Workspace, step: Step) -> tuple[str, ...]:
+    """Months of a fetch step that are there; before anything is, the first ones that its partitions name."""
+    assert isinstance(step.detail, Fetch)
+    assert step.partitions is not None
+    keys = step.partitions.keys
+    known = set(space.store.current(step.dataset))
+    found = [key for key in keys if key in known or (space.root / step.detail.target.path(key)).exists()]
+    return (
+        tuple(dict.fromkeys([*keys[: step.partitions.first], *found]))
+        if len(found) < step.partitions.first
+        else tuple(found)
+    )
+
+
+def step_code(space: Workspace, step: Step) -> str:
+    """Digest of the code that decides the bytes of `step`."""
+    roots: list[Any] = {
+        "fetch": ["lineage.sources:fetch"],
+        "source": ["lineage.sources:read", _WRITER],
+        "table": [step.function, _WRITER],
+        "model": [step.detail.trainer] if isinstance(step.detail, Model) else [],
+    }[step.kind]
+    return code_digest(roots, space.root)
+
+
+def suite_path(space: Workspace, step: Step) -> Path | None:
+    """The suite file of `step`'s checks; DeclarationError naming where it was looked for."""
+    if step.checks is None:
+        return None
+    path = space.root / "validations" / "suites" / step.pipeline / f"{step.checks.name}.json"
+    if not path.is_file():
+        raise DeclarationError(
+            f"{step.full_name}: its checks name suite {step.checks.name!r}, but there is no file "
+            f"{path.relative_to(space.root)}; write it or take checks= out."
+        )
+    return path
+
+
+def _inputs(
+    space: Workspace, step: Step, partition: str
+) -> tuple[tuple[tuple[str, Version], ...], tuple[Version, ...]]:
+    if step.kind == "fetch":
+        return (), ()
+    if step.kind == "source":
+        raw = _raw_version(space, step, partition)
+        return (("raw", raw),), (() if step.inputs else (raw,))
+    return tuple(_table_inputs(space, step, partition)), ()
+
+
+def _table_inputs(space: Workspace, step: Step, partition: str) -> list[tuple[str, Version]]:
+    found: list[tuple[str, Version]] = []
+    for item, upstream in zip(step.inputs, space.project.inputs(step), strict=True):
+        versions = space.store.current(upstream.dataset)
+        wanted = _wanted(upstream, partition, item.look_back, versions, whole=step.partitions is None)
+        if not wanted:
+            raise NotFoundError(
+                f"{label(step, partition)} reads {upstream.dataset}{f'[{partition}]' if partition else ''}, which has "
+                f"no version yet; run `headwater run {upstream.full_name}` first, or `headwater run` for everything."
+            )
+        found += [(item.name, version) for version in wanted]
+    return found
+
+
+def _wanted(
+    upstream: Step, partition: str, look_back: int, versions: Mapping[str, Version], *, whole: bool
+) -> list[Version]:
+    if upstream.partitions is None:
+        return list(versions.values())
+    if whole:
+        return list(versions.values())
+    if partition not in versions:
+        return []
+    return [versions[key] for key in upstream.partitions.before(partition, look_back) if key in versions]
+
+
+def _raw_version(space: Workspace, step: Step, partition: str) -> Version:
+    """The raw file as it is on disk: whatever stands there is what is read, and is recorded as such."""
+    assert isinstance(step.detail, Source)
+    name = step.detail.files.path(partition)
+    path = space.root / name
+    if not path.is_file():
+        raise SourceError(
+            f"{label(step, partition)}: there is no file {name}; put it there or fetch it.", name
+        )
+    return _file_version(f"{step.pipeline}/raw_{step.name}", partition, path, name)
+
+
+def _file_version(dataset: str, partition: str, path: Path, name: str) -> Version:
+    file = digest_file(path, name)
+    return Version(dataset, partition, file.sha256, (file,), origin="local")
+
+
+def _files_present(space: Workspace, step: Step) -> tuple[str, ...]:
+    assert isinstance(step.detail, Source)
+    assert step.partitions is not None
+    return tuple(key for key in step.partitions.keys if (space.root / step.detail.files.path(key)).exists())

@@ -1,0 +1,122 @@
+"""What the runner asks of others, so that `lineage` imports neither `validations` nor `serving`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lineage.spec import Step
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The result of one expectation, as plain data. `column` is None for table-level ones."""
+
+    kind: str
+    column: str | None
+    success: bool
+    blocking: bool
+    observed: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a suite found on one version of a table."""
+
+    suite: str
+    expectations: tuple[Expectation, ...]
+
+    @property
+    def success(self) -> bool:
+        """Whether no blocking expectation failed."""
+        return all(item.success or not item.blocking for item in self.expectations)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One line for each blocking expectation that failed."""
+        return tuple(describe(item) for item in self.expectations if item.blocking and not item.success)
+
+
+@dataclass(frozen=True)
+class TrainedBundle:
+    """What a trainer leaves in its folder: the bundle's digest, its files' names, metrics and row counts."""
+
+    digest: str
+    files: tuple[str, ...]
+    metrics: Mapping[str, Any]
+
+
+class Checker(Protocol):
+    """Runs a suite (a GX JSON file) on a Parquet file."""
+
+    def __call__(self, suite: Path, table: Path) -> CheckReport: ...
+
+
+class Trainer(Protocol):
+    """Trains the model of `step` from the table's files and writes its bundle into `folder`."""
+
+    def __call__(self, step: Step, tables: tuple[Path, ...], folder: Path) -> TrainedBundle: ...
+
+
+class Scorer(Protocol):
+    """Recomputes the margin of one feature row with the bundle whose files are given, on its engine."""
+
+    def __call__(
+        self, files: tuple[tuple[str, Path], ...], features: Mapping[str, Any], engine: str
+    ) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Dotted names (`module:name`) of the implementations, resolved when they are first needed.
+
+    Checking loads great_expectations and training xgboost: a step that needs neither must not pay.
+    """
+
+    checker: str = "validations.check:run_suite"
+    scorer: str = "serving.predict:score"
+
+    def check(self, suite: Path, table: Path) -> CheckReport:
+        """Run a suite with the configured checker."""
+        report: CheckReport = resolve(self.checker)(suite, table)
+        return report
+
+    def train(self, step: Step, trainer: str, tables: tuple[Path, ...], folder: Path) -> TrainedBundle:
+        """Train with the trainer that the model declares."""
+        bundle: TrainedBundle = resolve(trainer)(step, tables, folder)
+        return bundle
+
+    def score(self, files: Mapping[str, Path], features: Mapping[str, Any], engine: str) -> bytes:
+        """The margin's bits of one feature row, little-endian float32."""
+        margin: bytes = resolve(self.scorer)(tuple(files.items()), features, engine)
+        return margin
+
+
+def resolve(dotted: str) -> Callable[..., Any]:
+    """The callable named `module:name`."""
+    module, _, name = dotted.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def describe(item: Expectation) -> str:
+    """One expectation in words: what, on which column, and what was observed."""
+    where = f" on {item.column}" if item.column else ""
+    observed = ", ".join(f"{name}={value}" for name, value in item.observed.items())
+    return f"{item.kind}{where}{f' ({observed})' if observed else ''}"
+
+
+__all__ = [
+    "CheckReport",
+    "Checker",
+    "Expectation",
+    "Ports",
+    "Scorer",
+    "TrainedBundle",
+    "Trainer",
+    "describe",
+    "resolve",
+]

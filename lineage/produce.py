@@ -1,0 +1,141 @@
+"""The bytes of a new version, by kind of step. Everything is written in a workshop, nothing is visible yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from lineage import sources
+from lineage.errors import HeadwaterError, StepFailedError
+from lineage.plan import Plan, Workspace
+from lineage.ports import Ports
+from lineage.spec import Fetch, Model, Source, Step
+from lineage.tables import Written, check_key, write_table
+from lineage.versions import FileVersion, Version, digest_file, require_bytes
+
+
+@dataclass(frozen=True)
+class Produced:
+    """A version that exists only in the workshop: where each of its files lies, and a model's metrics."""
+
+    version: Version
+    files: Mapping[FileVersion, Path]
+    metrics: Mapping[str, object] | None = None
+
+
+def produce(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produced:
+    """Compute the version that `plan` describes, in `folder`."""
+    detail = plan.step.detail
+    if isinstance(detail, Fetch):
+        return _fetch(space, plan, detail, folder)
+    if isinstance(detail, Source):
+        return _source(space, plan, detail, folder)
+    if isinstance(detail, Model):
+        return _model(space, plan, detail, folder, ports)
+    return _table(space, plan, folder)
+
+
+def table_path(step: Step, partition: str) -> str:
+    """Where a table's partition stands, relative to the root."""
+    return f"data/tables/{step.dataset}/{partition or 'all'}.parquet"
+
+
+def model_folder(step: Step) -> str:
+    """Where a model's bundle stands, relative to the root."""
+    return f"data/models/{step.dataset}"
+
+
+def metrics_path(step: Step) -> str:
+    """Where a model's metrics stand, relative to the root; git keeps this file."""
+    return f"data/metrics/{step.dataset}.json"
+
+
+def _fetch(space: Workspace, plan: Plan, detail: Fetch, folder: Path) -> Produced:
+    name = detail.target.path(plan.partition)
+    path = folder / "raw"
+    fetched = sources.fetch(detail, plan.partition or None)
+    present = space.root / name
+    # A file that is already there stays as it is: a correction must survive, and be known as one.
+    data = present.read_bytes() if present.exists() else fetched
+    path.write_bytes(data)
+    file = digest_file(path, name)
+    origin = sources.origin_name(detail.origin) if data == fetched else "local"
+    return Produced(
+        Version(plan.step.dataset, plan.partition, file.sha256, (file,), origin=origin), {file: path}
+    )
+
+
+def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produced:
+    (raw,) = (version for _, version in plan.inputs)
+    path = _verified(space, raw)
+    frame = sources.read(path, detail, plan.label)
+    return _written(plan, frame.lazy(), folder, keep_order=True)
+
+
+def _table(space: Workspace, plan: Plan, folder: Path) -> Produced:
+    frames = {item.name: _frame(space, plan, item.name) for item in plan.step.inputs}
+    try:
+        assert plan.step.function is not None
+        result = plan.step.function(**frames, **plan.step.parameters)
+        if not isinstance(result, pl.LazyFrame | pl.DataFrame):
+            raise TypeError(f"returned {type(result).__name__}, not a Polars frame")
+        produced = _written(plan, result.lazy(), folder, keep_order=False)
+    except HeadwaterError:
+        raise
+    except Exception as error:
+        # Whatever the author's function raises, at once or while it streams, is a failed run of that step.
+        raise StepFailedError(
+            f"{plan.label} failed: {type(error).__name__}: {error}", plan.step.full_name, plan.partition
+        ) from error
+    return produced
+
+
+def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Ports) -> Produced:
+    tables = tuple(_verified(space, version) for _, version in plan.inputs)
+    workplace = folder / "bundle"
+    workplace.mkdir()
+    bundle = ports.train(plan.step, detail.trainer, tables, workplace)
+    files = {
+        digest_file(workplace / name, f"{model_folder(plan.step)}/{name}"): workplace / name
+        for name in bundle.files
+    }
+    metrics = folder / "metrics.json"
+    metrics.write_text(json.dumps(bundle.metrics, indent=2, sort_keys=True) + "\n")
+    files[digest_file(metrics, metrics_path(plan.step))] = metrics
+    version = Version(plan.step.dataset, plan.partition, bundle.digest, tuple(files))
+    return Produced(version, files, bundle.metrics)
+
+
+def _frame(space: Workspace, plan: Plan, name: str) -> pl.LazyFrame:
+    paths = [_verified(space, version) for input_name, version in plan.inputs if input_name == name]
+    return pl.scan_parquet(paths)
+
+
+def _verified(space: Workspace, version: Version) -> Path:
+    """The version's file in its place, its bytes compared with what was recorded."""
+    file = version.file
+    path = space.root / file.path
+    if not path.exists() and space.objects.is_whole(file):
+        space.objects.place(file)
+    require_bytes(path, file.sha256, file.path)
+    return path
+
+
+def _written(plan: Plan, frame: pl.LazyFrame, folder: Path, *, keep_order: bool) -> Produced:
+    path = folder / "table.parquet"
+    written: Written = write_table(frame, path, key=plan.step.key, keep_order=keep_order)
+    check_key(path, plan.step.key, plan.step.full_name, plan.partition or None)
+    file = digest_file(path, table_path(plan.step, plan.partition))
+    version = Version(
+        plan.step.dataset,
+        plan.partition,
+        file.sha256,
+        (file,),
+        row_count=written.row_count,
+        fields=written.fields,
+    )
+    return Produced(version, {file: path})

@@ -1,0 +1,66 @@
+"""Finish what a crash left after its commit, and forget what came before it. Run at every start."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from lineage import dvc
+from lineage.plan import Workspace, make_plan, partitions_to_run
+from lineage.projection import record_event
+from lineage.run import is_current
+
+
+def recover(space: Workspace) -> list[str]:
+    """Bring workspace and store into agreement; returns a line for each thing that was done.
+
+    Committed versions are put into place; runs whose process died are marked ABORT; their unfinished
+    files are removed. Safe while other processes run: what they hold is locked, and left alone.
+    """
+    done = [*_publish(space), *_abort(space)]
+    if swept := space.objects.sweep():
+        done.append(f"removed unfinished files of {swept} interrupted run{'s' if swept > 1 else ''}")
+    return done
+
+
+def _publish(space: Workspace) -> list[str]:
+    done = []
+    for row in space.store.rows("open_publications"):
+        version = space.store.version(row["dataset"], row["partition"], row["sha256"])
+        assert version is not None
+        step = next((step for step in space.project.steps if step.dataset == version.dataset), None)
+        if step is None or space.store.is_locked(f"step:{step.full_name}{_suffix(version.partition)}"):
+            continue
+        for file in version.files:
+            space.objects.place(file)
+        current = all(
+            is_current(space, make_plan(space, step, key)) for key in partitions_to_run(space, step)
+        )
+        with space.store.lock("dvc.lock"):
+            dvc.record_stage(space, step, up_to_date=current)
+        space.store.run(
+            "delete_publication", dataset=version.dataset, partition=version.partition, sha256=version.sha256
+        )
+        done.append(f"put {version.dataset}{_suffix(version.partition)} into place")
+    return done
+
+
+def _abort(space: Workspace) -> list[str]:
+    done = []
+    for row in space.store.rows("unfinished_runs"):
+        if space.store.is_locked(f"run:{row['run_id']}"):
+            continue
+        with space.store.transaction():
+            error = "The process that ran it ended before it did."
+            ended = space.store.run(
+                "end_run", run_id=row["run_id"], state="ABORT", ended_at=datetime.now(UTC), error=error
+            )
+            start = space.store.row("start_event", run_id=str(row["run_id"]))
+            if ended and start:
+                event = {**start["body"], "eventType": "ABORT", "eventTime": datetime.now(UTC).isoformat()}
+                record_event(space.store, event, relay=space.settings.openlineage_url is not None)
+        done.append(f"forgot the unfinished run of {row['step']}{_suffix(row['partition'])}")
+    return done
+
+
+def _suffix(partition: str) -> str:
+    return f"[{partition}]" if partition else ""

@@ -1,0 +1,379 @@
+"""The one runner: read, compute, check, write, record. Nothing else in Headwater runs a step.
+
+Commit point of a step: objects into the cache, then one Postgres transaction (run, version, checks,
+events, what Dagster must hear), then files into place and dvc.lock. A crash before the transaction
+leaves nothing; after it, the next start finishes (`recover`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+
+from lineage import dvc
+from lineage.environment import environment
+from lineage.errors import CheckFailedError, HeadwaterError, NotFoundError, StaleRunError
+from lineage.plan import Plan, Workspace, label, make_plan, partitions_to_run
+from lineage.ports import CheckReport, Ports, describe
+from lineage.produce import Produced, produce
+from lineage.projection import record_event
+from lineage.spec import Source, Step
+from lineage.versions import Version, sha256_file
+
+State = Literal["current", "restored", "complete"]
+Progress = Callable[["Outcome"], None]
+
+
+@dataclass(frozen=True)
+class Door:
+    """Through which door a run came: cli, dvc, dagster or test; `parent` is the orchestrator's (run id, job)."""
+
+    name: str
+    parent: tuple[uuid.UUID, str] | None = None
+    session: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one partition: already current, restored from the cache, or computed."""
+
+    step: Step
+    partition: str
+    state: State
+    version: Version
+    run_id: uuid.UUID
+    seconds: float
+    checks: tuple[CheckReport, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Step and partition, as messages write them."""
+        return label(self.step, self.partition)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Everything a run needs: the workspace, the ports and the door it came through."""
+
+    space: Workspace
+    ports: Ports
+    door: Door
+    progress: Progress = lambda outcome: None
+
+
+def run_steps(runner: Runner, steps: Iterable[Step], partition: str | None = None) -> list[Outcome]:
+    """Run steps in the order given; with `partition`, only that one of the partitioned steps."""
+    outcomes: list[Outcome] = []
+    for step in steps:
+        outcomes += run_step(runner, step, _partitions(runner.space, step, partition))
+    return outcomes
+
+
+def run_step(runner: Runner, step: Step, partitions: Sequence[str]) -> list[Outcome]:
+    """Bring the given partitions of a step up to date, then DVC's record of its stage.
+
+    Raises StepFailedError, CheckFailedError, SourceError, IntegrityError or NotFoundError; the version
+    that was current before stays so.
+    """
+    outcomes = []
+    for partition in partitions:
+        with runner.space.store.lock(f"step:{label(step, partition)}"):
+            outcome = _run_partition(runner, step, partition)
+        runner.progress(outcome)
+        outcomes.append(outcome)
+    _record_with_dvc(runner, step, outcomes)
+    return outcomes
+
+
+def is_current(space: Workspace, plan: Plan) -> bool:
+    """Whether the last complete run of the plan's step had its fingerprint and still holds."""
+    return _last_outcome(space, plan) is not None
+
+
+def _partitions(space: Workspace, step: Step, partition: str | None) -> tuple[str, ...]:
+    if partition is None or step.partitions is None:
+        return partitions_to_run(space, step)
+    if partition not in step.partitions.keys:
+        keys = step.partitions.keys
+        raise NotFoundError(
+            f"{step.full_name} has no partition {partition!r}; it has {keys[0]} to {keys[-1]}."
+        )
+    return (partition,)
+
+
+def _run_partition(runner: Runner, step: Step, partition: str) -> Outcome:
+    started = time.monotonic()
+    _adopt_changed_raw(runner, step, partition)
+    plan = make_plan(runner.space, step, partition)
+    if found := _last_outcome(runner.space, plan):
+        run_id, version, state = found
+        return Outcome(step, partition, state, version, run_id, time.monotonic() - started)
+    run_id = _start(runner, plan)
+    with runner.space.store.lock(f"run:{run_id}"):
+        version, checks = _execute(runner, plan, run_id)
+    return Outcome(step, partition, "complete", version, run_id, time.monotonic() - started, checks)
+
+
+def _adopt_changed_raw(runner: Runner, step: Step, partition: str) -> None:
+    """A raw file that changed since its fetch step saw it is recorded by that step before it is read."""
+    if not isinstance(step.detail, Source) or not step.inputs:
+        return
+    (upstream,) = runner.space.project.inputs(step)
+    known = runner.space.store.current(upstream.dataset).get(partition)
+    path = runner.space.root / step.detail.files.path(partition)
+    if known is None or sha256_file(path) != known.sha256:
+        run_step(runner, upstream, (partition,))
+
+
+def _last_outcome(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version, State] | None:
+    store, step = space.store, plan.step
+    current = store.current(step.dataset).get(plan.partition)
+    last = store.row("last_complete_run", step=step.full_name, partition=plan.partition)
+    if current is None or last is None or last["sha256"] != current.sha256:
+        return None
+    if step.kind == "fetch":
+        # The raw file itself is the truth: nothing to do while it is the version on record.
+        present = sha256_file(space.root / current.file.path)
+        same = present == current.sha256 or (present is None and space.objects.is_whole(current.file))
+    else:
+        same = last["fingerprint"] == plan.fingerprint
+    restored = _restore(space, current) if same else None
+    return None if restored is None else (last["run_id"], current, restored)
+
+
+def _restore(space: Workspace, version: Version) -> State | None:
+    """Put a current version's files back where they are missing or changed; None if the cache lost them."""
+    wrong = [file for file in version.files if sha256_file(space.root / file.path) != file.sha256]
+    if not all(space.objects.is_whole(file) for file in wrong):
+        return None
+    for file in wrong:
+        space.objects.place(file)
+    return "restored" if wrong else "current"
+
+
+def _start(runner: Runner, plan: Plan) -> uuid.UUID:
+    from lineage.events import run_event
+
+    space, store = runner.space, runner.space.store
+    attempts = store.row("attempts", step=plan.step.full_name, partition=plan.partition)
+    assert attempts is not None
+    parent = runner.door.parent[0] if runner.door.parent else runner.door.session
+    run_id = uuid.uuid5(parent, f"{plan.label}#{attempts['count']}")
+    facts = _facts(runner, plan, run_id)
+    for version in plan.raw:
+        space.objects.adopt_copy(space.root / version.file.path, version.file)
+    with store.transaction():
+        store.run(
+            "insert_run",
+            run_id=run_id,
+            step=plan.step.full_name,
+            partition=plan.partition,
+            fingerprint=plan.fingerprint,
+            code=plan.code,
+            parameters=Jsonb(dict(plan.step.parameters)),
+            environment=Jsonb(environment(space.root)),
+            door=runner.door.name,
+            commit_sha=facts.commit.sha if facts.commit else None,
+            started_at=datetime.now(UTC),
+        )
+        _insert_inputs(runner, plan, run_id)
+        _record(runner, run_event(facts, "START"))
+    return run_id
+
+
+def _insert_inputs(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
+    store = runner.space.store
+    for version in plan.raw:
+        store.add_version(version)
+    for ordinal, (name, version) in enumerate(plan.inputs):
+        store.run(
+            "insert_run_input",
+            run_id=run_id,
+            ordinal=ordinal,
+            name=name,
+            dataset=version.dataset,
+            partition=version.partition,
+            sha256=version.sha256,
+        )
+
+
+def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Version, tuple[CheckReport, ...]]:
+    objects = runner.space.objects
+    checks: tuple[CheckReport, ...] = ()
+    try:
+        with objects.workshop() as folder:
+            produced = produce(runner.space, plan, folder, runner.ports)
+            checks = _check(runner, plan, produced)
+            for file, path in produced.files.items():
+                objects.adopt(path, file)
+        _commit(runner, plan, run_id, produced, checks)
+    except StaleRunError:
+        raise
+    except Exception as error:
+        # Recorded, whatever it was, and passed on: a run that failed unseen could not be traced.
+        _fail(runner, plan, run_id, error, checks)
+        raise
+    for file in produced.version.files:
+        objects.place(file)
+    return produced.version, checks
+
+
+def _check(runner: Runner, plan: Plan, produced: Produced) -> tuple[CheckReport, ...]:
+    if plan.suite is None:
+        return ()
+    return (runner.ports.check(plan.suite, next(iter(produced.files.values()))),)
+
+
+def _require_success(plan: Plan, checks: tuple[CheckReport, ...]) -> None:
+    failures = tuple(line for report in checks for line in report.failures)
+    if failures:
+        raise CheckFailedError(
+            f"{plan.label}: {len(failures)} blocking check{'s' if len(failures) > 1 else ''} of suite "
+            f"{checks[0].suite!r} failed: {'; '.join(failures)}. The previous version stays; correct the input "
+            "or the suite and run again.",
+            failures,
+        )
+
+
+def _commit(
+    runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, checks: tuple[CheckReport, ...]
+) -> None:
+    from lineage.events import run_event
+
+    _require_success(plan, checks)
+    store, version = runner.space.store, produced.version
+    where = {"dataset": version.dataset, "partition": version.partition, "sha256": version.sha256}
+    event = run_event(_facts(runner, plan, run_id), "COMPLETE", output=version, checks=checks)
+    with store.transaction():
+        _end(runner, run_id, "COMPLETE", None)
+        store.add_version(version)
+        store.run("insert_run_output", run_id=run_id, **where)
+        store.run("set_current_version", run_id=run_id, **where)
+        store.run("insert_publication", **where)
+        _insert_checks(runner, run_id, version, checks)
+        _insert_bundle(runner, plan, run_id, produced)
+        _record(runner, event)
+        if runner.door.name != "dagster":
+            report = Jsonb(dagster_report(plan, version, run_id))
+            store.run(
+                "insert_dagster_report", dataset=version.dataset, partition=version.partition, body=report
+            )
+
+
+def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID) -> dict[str, Any]:
+    """What Dagster must know of a materialization: data version, code version, and those of its inputs."""
+    return {
+        "data_version": dvc.data_version(version),
+        "code_version": plan.code[:16],
+        "run_id": str(run_id),
+        "row_count": version.row_count,
+        "fields": [list(pair) for pair in version.fields],
+        "sha256": version.sha256,
+        "path": version.files[0].path,
+        "inputs": [
+            {"dataset": item.dataset, "partition": item.partition, "data_version": dvc.data_version(item)}
+            for _, item in plan.inputs
+        ],
+    }
+
+
+def _insert_checks(
+    runner: Runner, run_id: uuid.UUID, version: Version, checks: tuple[CheckReport, ...]
+) -> None:
+    for report in checks:
+        expectations = [
+            {**vars(item), "observed": dict(item.observed), "text": describe(item)}
+            for item in report.expectations
+        ]
+        runner.space.store.run(
+            "insert_check_result",
+            run_id=run_id,
+            dataset=version.dataset,
+            partition=version.partition,
+            sha256=version.sha256,
+            suite=report.suite,
+            success=report.success,
+            expectations=Jsonb(expectations),
+        )
+
+
+def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced) -> None:
+    if produced.metrics is None:
+        return
+    store, model = runner.space.store, plan.step.model_name
+    digest = produced.version.sha256
+    store.run(
+        "insert_bundle",
+        model=model,
+        digest=digest,
+        dataset=plan.step.dataset,
+        run_id=run_id,
+        metrics=Jsonb(dict(produced.metrics)),
+    )
+    store.run("set_alias", model=model, alias="champion", digest=digest)
+
+
+def _fail(
+    runner: Runner, plan: Plan, run_id: uuid.UUID, error: Exception, checks: tuple[CheckReport, ...]
+) -> None:
+    from lineage.events import run_event
+
+    text = str(error) if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}"
+    with runner.space.store.transaction():
+        _end(runner, run_id, "FAIL", text)
+        _record(runner, run_event(_facts(runner, plan, run_id), "FAIL", error=text, checks=checks))
+
+
+def _end(runner: Runner, run_id: uuid.UUID, state: str, error: str | None) -> None:
+    ended = runner.space.store.run(
+        "end_run", run_id=run_id, state=state, ended_at=datetime.now(UTC), error=error
+    )
+    if not ended:
+        raise StaleRunError(
+            f"Run {run_id} was given up by another process while it computed; run the step again."
+        )
+
+
+def _facts(runner: Runner, plan: Plan, run_id: uuid.UUID) -> Any:
+    from lineage.commit import read_commit
+    from lineage.events import RunFacts
+
+    settings = runner.space.settings
+    inputs = tuple(version for _, version in plan.inputs)
+    commit = read_commit(settings.root)
+    return RunFacts(run_id, settings.namespace, plan.step, plan.partition, inputs, commit, runner.door.parent)
+
+
+def _record(runner: Runner, event: dict[str, Any]) -> None:
+    record_event(runner.space.store, event, relay=runner.space.settings.openlineage_url is not None)
+
+
+def _record_with_dvc(runner: Runner, step: Step, outcomes: Sequence[Outcome]) -> None:
+    space = runner.space
+    # Inside a DVC stage, DVC itself writes the lock when the stage ends.
+    if "DVC_STAGE" not in os.environ:
+        with space.store.lock("dvc.lock"):
+            dvc.record_stage(space, step, up_to_date=all(_rest_is_current(space, step, outcomes)))
+    with space.store.transaction():
+        for outcome in outcomes:
+            version = outcome.version
+            space.store.run(
+                "delete_publication",
+                dataset=version.dataset,
+                partition=version.partition,
+                sha256=version.sha256,
+            )
+
+
+def _rest_is_current(space: Workspace, step: Step, outcomes: Sequence[Outcome]) -> Iterable[bool]:
+    done = {outcome.partition for outcome in outcomes}
+    for partition in partitions_to_run(space, step):
+        if partition not in done:
+            yield is_current(space, make_plan(space, step, partition))

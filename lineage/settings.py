@@ -1,0 +1,84 @@
+"""What the environment says, read once per process at the door and passed down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from lineage.errors import SettingsError
+
+# A folder holding one of these is where a project begins.
+_ROOT_MARKS = ("dvc.yaml", "pyproject.toml", ".git")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one process.
+
+    `root` is the project's folder; `home` holds everything that is neither code nor data (server,
+    Dagster's files, secrets). Ports are TCP ports on loopback.
+    """
+
+    root: Path
+    home: Path
+    pipelines: str = "assets"
+    namespace: str = "headwater"
+    database_url: str | None = None
+    openlineage_url: str | None = None
+    now: date | None = None
+    ui_port: int = 3000
+    lineage_port: int = 5000
+    serving_port: int = 8000
+
+    @property
+    def lineage_url(self) -> str:
+        """Where the lineage service of this project answers."""
+        return f"http://127.0.0.1:{self.lineage_port}"
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds a project; `start` itself if there is none."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if any((folder / mark).exists() for mark in _ROOT_MARKS):
+            return folder
+    return start
+
+
+def read_settings(environ: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
+    """Settings from `environ` (the process's own by default); raises SettingsError naming the variable."""
+    env = os.environ if environ is None else environ
+    root = (
+        Path(env["HEADWATER_ROOT"]).resolve() if env.get("HEADWATER_ROOT") else find_root(start or Path.cwd())
+    )
+    return Settings(
+        root=root,
+        home=(root / env.get("HEADWATER_HOME", ".headwater")).resolve(),
+        pipelines=env.get("HEADWATER_PIPELINES", "assets"),
+        namespace=env.get("HEADWATER_NAMESPACE", "headwater"),
+        database_url=env.get("DATABASE_URL") or None,
+        openlineage_url=env.get("OPENLINEAGE_URL") or None,
+        now=_date(env, "HEADWATER_NOW"),
+        ui_port=_port(env, "HEADWATER_UI_PORT", 3000),
+        lineage_port=_port(env, "HEADWATER_LINEAGE_PORT", 5000),
+        serving_port=_port(env, "HEADWATER_SERVING_PORT", 8000),
+    )
+
+
+def _date(env: Mapping[str, str], name: str) -> date | None:
+    if not env.get(name):
+        return None
+    try:
+        return date.fromisoformat(env[name][:10])
+    except ValueError as error:
+        raise SettingsError(f"{name}={env[name]!r} is not a date; write it as 2013-04-01.") from error
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise SettingsError(f"{name}={text!r} is not a TCP port; use a number from 1 to 65535.")
+    return int(text)

@@ -1,0 +1,188 @@
+"""What can be declared: frozen steps (fetch, source, table, model) and the values they are made of.
+
+Everything else (Dagster assets, DVC stages, OpenLineage events, the serving signature) is derived from
+these, so they cannot disagree. `lineage.pipeline` is what an author writes them with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lineage.errors import DeclarationError
+
+Kind = Literal["fetch", "source", "table", "model"]
+
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+COLUMN_TYPES = ("string", "int64", "int32", "float64", "boolean", "date", "datetime_utc", "datetime")
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Monthly partition keys, oldest first; `first` is how many land before the clock starts."""
+
+    keys: tuple[str, ...]
+    first: int
+
+    def before(self, key: str, count: int) -> tuple[str, ...]:
+        """`key` preceded by up to `count` earlier keys."""
+        end = self.keys.index(key) + 1
+        return self.keys[max(0, end - 1 - count) : end]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Raw files of a source: a path below the project's root; `{partition}` stands for the key."""
+
+    pattern: str
+
+    def path(self, partition: str | None) -> str:
+        """The path of one partition's file, relative to the root."""
+        return self.pattern.replace("{partition}", partition or "")
+
+    @property
+    def folder(self) -> str:
+        """The folder that holds the files."""
+        return self.pattern.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """A data file inside an installed distribution, found through its metadata and never imported."""
+
+    distribution: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A Great Expectations suite, by the name of its JSON file under validations/suites/<pipeline>/."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """Rows before `tune_from` train, rows before `test_from` tune, the rest tests (ISO dates, UTC)."""
+
+    column: str
+    tune_from: str
+    test_from: str
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Where raw bytes come from, and the column pair (year, month) that splits them, if any."""
+
+    origin: PackageFile
+    split_by: Literal["month"] | None
+    target: Files
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw files and how their columns are to be read."""
+
+    files: Files
+    schema: Mapping[str, str]
+    null_values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is learnt from which table; `trainer` is the dotted name of the function that does it."""
+
+    table: str
+    target: str
+    features: tuple[str, ...]
+    split: TimeSplit
+    objective: str
+    trainer: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a step: the step it names and how many earlier partitions it also reads."""
+
+    name: str
+    look_back: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One declared step. `parameters` are JSON values; `detail` is what its kind adds."""
+
+    pipeline: str
+    name: str
+    kind: Kind
+    parameters: Mapping[str, Any]
+    description: str
+    function: Callable[..., Any] | None = None
+    inputs: tuple[Input, ...] = ()
+    partitions: Partitions | None = None
+    key: tuple[str, ...] = ()
+    checks: Suite | None = None
+    detail: Fetch | Source | Model | None = None
+
+    @property
+    def full_name(self) -> str:
+        """`pipeline.step`: the name in the CLI and of the OpenLineage job."""
+        return f"{self.pipeline}.{self.name}"
+
+    @property
+    def dataset(self) -> str:
+        """`pipeline/step`: the OpenLineage dataset, the Dagster asset key, the folder under data/."""
+        return f"{self.pipeline}/{self.name}"
+
+    @property
+    def stage(self) -> str:
+        """`pipeline-step`: the DVC stage."""
+        return f"{self.pipeline}-{self.name}"
+
+    @property
+    def model_name(self) -> str:
+        """`pipeline-model` with dashes: the name in the registry and in the serving API."""
+        return self.stage.replace("_", "-")
+
+
+def monthly(start: str, end: str, *, first: int | None = None) -> Partitions:
+    """Months from `start` to before `end`, both `YYYY-MM`; `first` (all) land before the clock starts."""
+    for text in (start, end):
+        if not _MONTH.fullmatch(text):
+            raise DeclarationError(
+                f"monthly({start!r}, {end!r}): {text!r} is not a month; write it as 2013-01."
+            )
+    begin, stop = (int(text[:4]) * 12 + int(text[5:]) - 1 for text in (start, end))
+    keys = tuple(f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(begin, stop))
+    if not keys:
+        raise DeclarationError(f"monthly({start!r}, {end!r}) holds no month; the end is exclusive.")
+    return Partitions(keys, len(keys) if first is None else first)
+
+
+def files(pattern: str) -> Files:
+    """Raw files below the project's root, for example `data/raw/flights/departures/{partition}.csv`."""
+    if pattern.startswith(("/", "..")) or "/" not in pattern:
+        raise DeclarationError(f"files({pattern!r}) must name a file in a folder below the project's root.")
+    return Files(pattern)
+
+
+def from_package(distribution: str, path: str) -> PackageFile:
+    """A data file of an installed distribution; a `.zip` of one member stands for that member."""
+    return PackageFile(distribution, path)
+
+
+def suite(name: str) -> Suite:
+    """The suite in validations/suites/<pipeline>/<name>.json."""
+    return Suite(name)
+
+
+def by_time(column: str, *, tune_from: str, test_from: str) -> TimeSplit:
+    """A temporal split on `column`: train before `tune_from`, tune before `test_from`, test after."""
+    if not tune_from < test_from:
+        raise DeclarationError(
+            f"by_time({column!r}): tune_from={tune_from} must be before test_from={test_from}."
+        )
+    return TimeSplit(column, tune_from, test_from)

@@ -1,0 +1,281 @@
+-- Every statement of the store, by name. Parameters are psycopg's %(name)s.
+
+-- name: current_version
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from current_version c join version v using (dataset, partition, sha256)
+where c.dataset = %(dataset)s
+order by c.partition;
+
+-- name: version
+select dataset, partition, sha256, files, row_count, fields, origin
+from version
+where dataset = %(dataset)s and partition = %(partition)s and sha256 = %(sha256)s;
+
+-- name: all_current_versions
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from current_version c join version v using (dataset, partition, sha256)
+order by v.dataset, v.partition;
+
+-- name: last_complete_run
+select r.run_id, r.fingerprint, o.sha256
+from run r join run_output o on o.run_id = r.run_id
+where r.step = %(step)s and r.partition = %(partition)s and r.state = 'COMPLETE'
+order by r.ended_at desc
+limit 1;
+
+-- name: complete_run_with_fingerprint
+select r.run_id, r.fingerprint, o.sha256
+from run r join run_output o on o.run_id = r.run_id
+where r.step = %(step)s and r.partition = %(partition)s and r.state = 'COMPLETE'
+  and r.fingerprint = %(fingerprint)s
+order by r.ended_at desc
+limit 1;
+
+-- name: attempts
+select count(*) from run where step = %(step)s and partition = %(partition)s;
+
+-- name: insert_run
+insert into run (run_id, step, partition, state, fingerprint, code, parameters, environment, door, commit_sha, started_at)
+values (%(run_id)s, %(step)s, %(partition)s, 'RUNNING', %(fingerprint)s, %(code)s, %(parameters)s, %(environment)s,
+        %(door)s, %(commit_sha)s, %(started_at)s);
+
+-- name: insert_run_input
+insert into run_input (run_id, ordinal, name, dataset, partition, sha256)
+values (%(run_id)s, %(ordinal)s, %(name)s, %(dataset)s, %(partition)s, %(sha256)s);
+
+-- name: end_run
+update run set state = %(state)s, ended_at = %(ended_at)s, error = %(error)s
+where run_id = %(run_id)s and state = 'RUNNING'
+returning run_id;
+
+-- name: insert_version
+insert into version (dataset, partition, sha256, files, size_bytes, row_count, fields, origin)
+values (%(dataset)s, %(partition)s, %(sha256)s, %(files)s, %(size_bytes)s, %(row_count)s, %(fields)s, %(origin)s)
+on conflict (dataset, partition, sha256) do nothing;
+
+-- name: insert_run_output
+insert into run_output (run_id, dataset, partition, sha256)
+values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s);
+
+-- name: set_current_version
+insert into current_version (dataset, partition, sha256, run_id)
+values (%(dataset)s, %(partition)s, %(sha256)s, %(run_id)s)
+on conflict (dataset, partition) do update set sha256 = excluded.sha256, run_id = excluded.run_id;
+
+-- name: insert_publication
+insert into publication (dataset, partition, sha256) values (%(dataset)s, %(partition)s, %(sha256)s)
+on conflict (dataset, partition) do update set sha256 = excluded.sha256;
+
+-- name: open_publications
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from publication p join version v using (dataset, partition, sha256)
+order by v.dataset, v.partition;
+
+-- name: delete_publication
+delete from publication
+where dataset = %(dataset)s and partition = %(partition)s and sha256 = %(sha256)s;
+
+-- name: unfinished_runs
+select run_id, step, partition, started_at from run where state = 'RUNNING' order by started_at;
+
+-- name: insert_check_result
+insert into check_result (run_id, dataset, partition, sha256, suite, success, expectations)
+values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s, %(suite)s, %(success)s, %(expectations)s);
+
+-- name: check_results_of_run
+select suite, success, expectations from check_result where run_id = %(run_id)s order by suite;
+
+-- name: insert_event
+insert into event (kind, run_id, event_type, event_time, body)
+values (%(kind)s, %(run_id)s, %(event_type)s, %(event_time)s, %(body)s)
+returning event_id;
+
+-- name: insert_relay
+insert into relay (event_id) values (%(event_id)s);
+
+-- name: due_relays
+select r.event_id, e.body, r.attempts
+from relay r join event e using (event_id)
+where r.next_attempt_at <= now()
+order by r.event_id
+limit %(limit)s;
+
+-- name: delete_relay
+delete from relay where event_id = %(event_id)s;
+
+-- name: postpone_relay
+update relay
+set attempts = attempts + 1, last_error = %(error)s,
+    next_attempt_at = now() + least(interval '5 minutes', interval '1 second' * power(2, attempts))
+where event_id = %(event_id)s;
+
+-- name: relay_backlog
+select count(*) from relay;
+
+-- name: events
+select body, count(*) over () as total
+from event
+where (%(after)s::timestamptz is null or event_time >= %(after)s)
+  and (%(before)s::timestamptz is null or event_time < %(before)s)
+order by event_time desc, event_id desc
+limit %(limit)s offset %(offset)s;
+
+-- name: insert_dagster_report
+insert into dagster_report (dataset, partition, body) values (%(dataset)s, %(partition)s, %(body)s);
+
+-- name: open_dagster_reports
+select report_id, dataset, partition, body
+from dagster_report where reported_at is null
+order by report_id
+for update skip locked;
+
+-- name: close_dagster_report
+update dagster_report set reported_at = now() where report_id = %(report_id)s;
+
+-- name: upsert_graph_dataset
+insert into graph_dataset as d (namespace, name, fields, facets, created_at, updated_at)
+values (%(namespace)s, %(name)s, coalesce(%(fields)s, '[]'::jsonb), %(facets)s, %(time)s, %(time)s)
+on conflict (namespace, name) do update set
+    fields = case when %(fields)s::jsonb is not null and excluded.updated_at >= d.updated_at then %(fields)s::jsonb
+                  when d.fields = '[]'::jsonb then excluded.fields else d.fields end,
+    facets = case when excluded.updated_at >= d.updated_at then d.facets || excluded.facets
+                  else excluded.facets || d.facets end,
+    created_at = least(d.created_at, excluded.created_at),
+    updated_at = greatest(d.updated_at, excluded.updated_at);
+
+-- name: upsert_graph_job
+insert into graph_job as j (namespace, name, facets, created_at, updated_at)
+values (%(namespace)s, %(name)s, %(facets)s, %(time)s, %(time)s)
+on conflict (namespace, name) do update set
+    facets = case when excluded.updated_at >= j.updated_at then j.facets || excluded.facets
+                  else excluded.facets || j.facets end,
+    created_at = least(j.created_at, excluded.created_at),
+    updated_at = greatest(j.updated_at, excluded.updated_at);
+
+-- name: upsert_graph_run
+insert into graph_run as r (run_id, namespace, job, state, started_at, ended_at, facets, updated_at)
+values (%(run_id)s, %(namespace)s, %(job)s, %(state)s, %(started_at)s, %(ended_at)s, %(facets)s, %(time)s)
+on conflict (run_id) do update set
+    -- An end state wins over START and RUNNING whatever the order of arrival.
+    state = case when r.ended_at is not null and excluded.ended_at is null then r.state
+                 when excluded.ended_at is not null and r.ended_at is null then excluded.state
+                 when excluded.updated_at >= r.updated_at then excluded.state else r.state end,
+    started_at = least(r.started_at, excluded.started_at),
+    ended_at = greatest(r.ended_at, excluded.ended_at),
+    facets = case when excluded.updated_at >= r.updated_at then r.facets || excluded.facets
+                  else excluded.facets || r.facets end,
+    updated_at = greatest(r.updated_at, excluded.updated_at);
+
+-- name: upsert_graph_edge
+insert into graph_edge as e (job_namespace, job_name, dataset_namespace, dataset_name, direction, updated_at)
+values (%(job_namespace)s, %(job_name)s, %(dataset_namespace)s, %(dataset_name)s, %(direction)s, %(time)s)
+on conflict (job_namespace, job_name, dataset_namespace, dataset_name, direction)
+do update set updated_at = greatest(e.updated_at, excluded.updated_at);
+
+-- name: edges_of_jobs
+select job_namespace, job_name, dataset_namespace, dataset_name, direction
+from graph_edge
+where (job_namespace, job_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
+
+-- name: edges_of_datasets
+select job_namespace, job_name, dataset_namespace, dataset_name, direction
+from graph_edge
+where (dataset_namespace, dataset_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
+
+-- name: graph_datasets
+select namespace, name, fields, facets, created_at, updated_at
+from graph_dataset
+where (namespace, name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
+
+-- name: graph_jobs
+select j.namespace, j.name, j.facets, j.created_at, j.updated_at, to_jsonb(r) as latest_run
+from graph_job j
+left join lateral (
+    select run_id, state, started_at, ended_at from graph_run
+    where namespace = j.namespace and job = j.name
+    order by updated_at desc limit 1
+) r on true
+where (j.namespace, j.name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
+
+-- name: all_graph_nodes
+select 'dataset' as type, namespace, name from graph_dataset
+union all
+select 'job', namespace, name from graph_job
+order by 1, 2, 3;
+
+-- name: run
+select run_id, step, partition, state, fingerprint, code, parameters, environment, door, commit_sha,
+       started_at, ended_at, error
+from run where run_id = %(run_id)s;
+
+-- name: run_inputs
+select i.name, v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from run_input i join version v using (dataset, partition, sha256)
+where i.run_id = %(run_id)s
+order by i.ordinal;
+
+-- name: run_that_wrote
+select r.run_id
+from run_output o join run r using (run_id)
+where o.dataset = %(dataset)s and o.partition = %(partition)s and o.sha256 = %(sha256)s and r.state = 'COMPLETE'
+order by (r.ended_at <= %(before)s::timestamptz) desc, r.ended_at desc
+limit 1;
+
+-- name: insert_bundle
+insert into bundle (model, digest, dataset, run_id, metrics)
+values (%(model)s, %(digest)s, %(dataset)s, %(run_id)s, %(metrics)s)
+on conflict (model, digest) do update set metrics = excluded.metrics, run_id = excluded.run_id;
+
+-- name: set_alias
+insert into model_alias (model, alias, digest) values (%(model)s, %(alias)s, %(digest)s)
+on conflict (model, alias) do update set digest = excluded.digest, set_at = now()
+where model_alias.digest <> excluded.digest;
+
+-- name: bundles
+select b.model, b.digest, b.dataset, b.run_id, b.metrics, b.created_at,
+       coalesce(array_agg(a.alias order by a.alias) filter (where a.alias is not null), '{}') as aliases
+from bundle b left join model_alias a using (model, digest)
+where %(model)s::text is null or b.model = %(model)s
+group by b.model, b.digest
+order by b.model, b.created_at desc;
+
+-- name: champion
+select b.model, b.digest, b.dataset, b.run_id, b.metrics
+from model_alias a join bundle b using (model, digest)
+where a.alias = 'champion' and a.model = %(model)s;
+
+-- name: insert_prediction
+insert into prediction (prediction_id, model, digest, made_at, caller, engine, request_sha256, features_from)
+values (%(prediction_id)s, %(model)s, %(digest)s, %(made_at)s, %(caller)s, %(engine)s, %(request_sha256)s,
+        %(features_from)s);
+
+-- name: insert_prediction_row
+insert into prediction_row
+    (prediction_id, ordinal, key, dataset, partition, sha256, position, features, margin_bits)
+values (%(prediction_id)s, %(ordinal)s, %(key)s, %(dataset)s, %(partition)s, %(sha256)s, %(position)s,
+        %(features)s, %(margin_bits)s);
+
+-- name: prediction
+select p.prediction_id, p.model, p.digest, p.made_at, p.caller, p.engine, p.request_sha256, p.features_from,
+       b.dataset as bundle_dataset, b.run_id as bundle_run_id, b.metrics,
+       (select count(*) from prediction_row r where r.prediction_id = p.prediction_id) as row_count
+from prediction p join bundle b using (model, digest)
+where p.prediction_id = %(prediction_id)s;
+
+-- name: prediction_row
+select ordinal, key, dataset, partition, sha256, position, features, margin_bits
+from prediction_row
+where prediction_id = %(prediction_id)s and ordinal = %(ordinal)s;
+
+-- name: predicted_versions
+select distinct dataset, partition, sha256 from prediction_row where dataset is not null;
+
+-- name: served_bundles
+select distinct v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from bundle b join version v on v.dataset = b.dataset and v.sha256 = b.digest
+where exists (select 1 from prediction p where p.model = b.model and p.digest = b.digest)
+   or exists (select 1 from model_alias a where a.model = b.model and a.digest = b.digest)
+order by v.dataset, v.sha256;
+
+-- name: start_event
+select body from event where run_id = %(run_id)s and event_type = 'START' order by event_id limit 1;

@@ -1,0 +1,256 @@
+"""Training: bytes that depend on rows and declaration alone, and metrics that are what they say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lineage.errors import DeclarationError
+from serving.engines.columns import codes_of, columns_of, look_up, matrix_of
+from serving.train import PARAMETERS, ModelSpec, Split, auc, metrics, train
+
+SPEC = ModelSpec(
+    target="late",
+    features=("hour", "distance", "holiday", "carrier"),
+    objective="binary:logistic",
+    parameters={"max_depth": 3, "eta": 0.3, "subsample": 0.8},
+    rounds=25,
+    early_stopping_rounds=3,
+    seed=7,
+    key="id",
+)
+
+
+def flights(rows: int, seed: int, carriers: str = "ABCDEFG") -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    hour = rng.integers(0, 24, rows)
+    carrier = rng.integers(0, len(carriers), rows)
+    chance = 1 / (1 + np.exp(2 - hour / 12 - (carrier % 3)))
+    return pl.DataFrame(
+        {
+            "id": np.arange(rows),
+            "hour": [
+                None if gone else int(value) for gone, value in zip(rng.random(rows) < 0.1, hour, strict=True)
+            ],
+            "distance": rng.uniform(100, 3000, rows),
+            "holiday": rng.random(rows) < 0.1,
+            "carrier": [None if place % 11 == 3 else carriers[code] for place, code in enumerate(carrier)],
+            "late": rng.random(rows) < chance,
+            "delay": rng.normal(10 * chance, 5),
+        }
+    )
+
+
+def split(seed: int = 0) -> Split:
+    return Split(flights(400, seed), flights(200, seed + 1, "ABCXYZ"), flights(150, seed + 2, "AXC"))
+
+
+def model_bytes(parts: Split, spec: ModelSpec, threads: int | None = None) -> bytes:
+    return bytes(train(parts, spec, threads=threads).booster.save_raw("ubj"))
+
+
+@pytest.mark.parametrize("objective", ["binary:logistic", "reg:absoluteerror", "reg:squarederror"])
+def test_bytes_depend_on_neither_reruns_nor_threads(objective):
+    """The same rows and declaration give the same model file, whoever trains it."""
+    spec = replace(SPEC, objective=objective, target="late" if objective == "binary:logistic" else "delay")
+
+    found = {model_bytes(split(), spec, threads) for threads in (1, 2, 1, None)}
+
+    assert len(found) == 1
+
+
+def test_bytes_do_not_depend_on_row_order_when_there_is_a_key():
+    """The key fixes the order of the rows, so a shuffled table trains the same model."""
+    parts = split()
+    shuffled = replace(parts, train=parts.train.sample(fraction=1, shuffle=True, seed=5))
+
+    assert model_bytes(parts, SPEC) == model_bytes(shuffled, SPEC)
+    assert model_bytes(parts, replace(SPEC, key=None)) != model_bytes(shuffled, replace(SPEC, key=None))
+
+
+def test_bytes_change_with_the_seed():
+    """What is said to matter does matter."""
+    assert model_bytes(split(), SPEC) != model_bytes(split(), replace(SPEC, seed=8))
+
+
+def test_the_test_rows_are_only_reported_on():
+    """Early stopping looks at the tune rows and never at the test rows."""
+    parts = split()
+
+    assert model_bytes(parts, SPEC) == model_bytes(replace(parts, test=flights(99, 42)), SPEC)
+
+
+def test_an_early_stopped_booster_ends_with_its_best_round():
+    """No round after the best one is kept, and no attribute with a score."""
+    trained = train(split(), SPEC)
+
+    assert trained.best_iteration + 1 == trained.booster.num_boosted_rounds() < SPEC.rounds
+    assert trained.booster.attributes() == {}
+
+
+def test_without_early_stopping_all_rounds_are_kept_and_tune_may_be_empty():
+    """Tune rows are needed for early stopping only; a part without rows has no metrics."""
+    parts = split()
+    spec = replace(SPEC, early_stopping_rounds=None, rounds=4)
+
+    trained = train(replace(parts, tune=parts.tune.clear()), spec)
+
+    assert (trained.best_iteration, trained.booster.num_boosted_rounds()) == (3, 4)
+    assert trained.metrics["tune"] == {}
+
+
+def test_what_training_reports():
+    """Categories are the sorted strings of the training rows; the base rate is their mean target."""
+    parts = split()
+
+    trained = train(parts, SPEC)
+
+    assert {"carrier": tuple("ABCDEFG")} == trained.categories
+    assert trained.rows == {"train": 400, "tune": 200, "test": 150}
+    assert parts.train["late"].mean() == pytest.approx(trained.base_rate, abs=1e-15)
+    assert {"tune", "test"} == set(trained.metrics)
+    assert {"auc", "logloss", "brier"} == set(trained.metrics["test"])
+    assert trained.device[0] == "cpu"
+
+
+def test_a_string_feature_that_is_always_null_has_no_categories():
+    """A column without a single value can still be declared."""
+    parts = split()
+    emptied = replace(parts, train=parts.train.with_columns(carrier=pl.lit(None, pl.String)))
+
+    assert train(emptied, SPEC).categories == {"carrier": ()}
+
+
+def test_columns_are_encoded_in_training_as_they_are_in_serving():
+    """The matrix training sees holds, value for value, what an engine looks up one by one."""
+    frame = flights(100, 3, "ABX")
+    chosen = {"features": SPEC.features, "categories": {"carrier": ("A", "B", "C")}}
+
+    matrix, columns = matrix_of(frame, **chosen), columns_of(frame, **chosen)
+
+    carrier = look_up("carrier", columns["carrier"], known=codes_of("ABC"), absent=float("nan"))
+    expected = np.column_stack([columns["hour"], columns["distance"], columns["holiday"], carrier])
+    assert np.float32 == matrix.dtype
+    np.testing.assert_array_equal(expected, matrix)
+
+
+@pytest.mark.parametrize("kind", [pl.Categorical(), pl.Enum(list("ABCDEFG"))])
+def test_other_string_types_train_the_same_model(kind):
+    """How Polars stores a string is not part of the model."""
+    parts = split()
+    stored = replace(parts, train=parts.train.with_columns(pl.col("carrier").cast(kind)))
+
+    assert model_bytes(parts, SPEC) == model_bytes(stored, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"objective": "multi:softprob"}, "multi:softprob"),
+        ({"parameters": {"max_dept": 3}}, "max_dept"),
+        ({"parameters": {"nthread": 3}}, "nthread"),
+        ({"features": ()}, "at least one"),
+        ({"features": ("hour", "hour")}, "hour"),
+        ({"features": ("hour", "late")}, "late"),
+        ({"features": ("hour", "margin")}, "margin"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(change, named):
+    """A typo in a declaration is named before anything is trained."""
+    with pytest.raises(DeclarationError, match=named):
+        replace(SPEC, **change)
+
+
+@pytest.mark.parametrize(
+    ("column", "named"),
+    [
+        (pl.lit(None, pl.Boolean).alias("late"), "400 of 400 train rows"),
+        (pl.lit(2).alias("late"), "0 and 1"),
+        (pl.lit(1e300).alias("distance"), "distance"),
+        (pl.lit("2013-01-01").str.to_date().alias("distance"), "distance"),
+    ],
+)
+def test_rows_that_cannot_be_learnt_from_are_refused(column, named):
+    """The message names the column and what is wrong with it."""
+    parts = split()
+
+    with pytest.raises(DeclarationError, match=named):
+        train(replace(parts, train=parts.train.with_columns(column)), SPEC)
+
+
+def test_an_absent_column_and_an_empty_part_are_refused():
+    """What the declaration needs must be there."""
+    parts = split()
+
+    with pytest.raises(DeclarationError, match=r"\['hour'\].*tune"):
+        train(replace(parts, tune=parts.tune.drop("hour")), SPEC)
+    with pytest.raises(DeclarationError, match="no tune rows"):
+        train(replace(parts, tune=parts.tune.clear()), SPEC)
+    with pytest.raises(DeclarationError, match="no train rows"):
+        train(replace(parts, train=parts.train.clear()), SPEC)
+
+
+def test_xgboost_knows_every_parameter_that_may_be_set():
+    """XGBoost warns about a name it does not know, and a warning fails here."""
+    values = {"grow_policy": "depthwise", "eval_metric": "logloss", "base_score": 0.5}
+    values |= {"monotone_constraints": "(0,0,0,0)", "interaction_constraints": "[[0, 1, 2, 3]]"}
+    whole = {
+        "max_depth",
+        "max_leaves",
+        "max_bin",
+        "num_parallel_tree",
+        "max_cat_to_onehot",
+        "max_cat_threshold",
+    }
+    plain = {name: 8 if name in whole else 0.5 for name in PARAMETERS}
+
+    spec = replace(SPEC, parameters=plain | values, rounds=1)
+
+    assert train(split(), spec).booster.num_boosted_rounds() == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 1], [0.1, 0.2], 1.0),
+        ([1, 0], [0.1, 0.2], 0.0),
+        ([0, 1, 0, 1], [5, 5, 5, 5], 0.5),
+        ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.75),
+        ([0, 1, 1, 0, 1], [1, 1, 2, 2, 3], 4 / 6),
+    ],
+)
+def test_auc_counts_a_tie_as_half(labels, scores, expected):
+    """AUC is the share of (positive, negative) pairs in the right order."""
+    assert expected == auc(np.float32(labels), np.float32(scores))
+
+
+def test_metrics_of_a_classifier_by_hand():
+    """Log loss and Brier score of two rows at p = 1/2 and p = 3/4."""
+    margins = np.float32([0, math.log(3)])
+
+    found = metrics("binary:logistic", np.float32([0, 1]), margins)
+
+    assert -(math.log(1 / 2) + math.log(3 / 4)) / 2 == pytest.approx(found["logloss"], abs=1e-8)
+    assert pytest.approx(found["brier"], abs=1e-8) == (1 / 4 + 1 / 16) / 2
+    assert found["auc"] == 1.0
+
+
+def test_log_loss_stays_finite_where_the_probability_is_one():
+    """A margin of 1000 on the wrong side costs 1000, not infinity."""
+    assert metrics("binary:logistic", np.float32([0]), np.float32([1000]))["logloss"] == 1000.0
+
+
+def test_there_is_no_auc_of_a_single_class():
+    """An undefined number is left out, not invented."""
+    assert {"logloss", "brier"} == set(metrics("binary:logistic", np.float32([1, 1]), np.float32([0, 1])))
+
+
+def test_metrics_of_a_regression_by_hand():
+    """Errors of 3 and -4: mean absolute 3.5, root of the mean square sqrt(12.5)."""
+    found = metrics("reg:squarederror", np.float32([1, 2]), np.float32([4, -2]))
+
+    assert {"mae": 3.5, "rmse": round(math.sqrt(12.5), 9)} == found
