@@ -119,9 +119,7 @@ flights.source(
 def legs(departures: pl.LazyFrame, airlines: pl.LazyFrame, *, late_minutes: int = LATE_MINUTES) -> pl.LazyFrame:
     """Scheduled flight legs, cleaned: what is known from the schedule, and whether they arrived late."""
     departs_at = pl.col("time_hour") + pl.duration(minutes="minute")
-    flight_id = pl.format(
-        "{}{}-{}-{}", "carrier", "flight", "origin", pl.col("time_hour").dt.strftime("%Y%m%dT%HZ")
-    )
+    flight_id = pl.format("{}{}-{}-{}", "carrier", "flight", "origin", pl.col("time_hour").dt.strftime("%Y%m%dT%HZ"))
     return departures.join(airlines.rename({"name": "airline"}), on="carrier", how="left").select(
         flight_id.alias("flight_id"),
         "carrier",
@@ -141,9 +139,7 @@ def legs(departures: pl.LazyFrame, airlines: pl.LazyFrame, *, late_minutes: int 
 
 
 @flights.table(key="flight_id", look_back={"weather": 1}, checks=suite("features"))
-def features(
-    legs: pl.LazyFrame, weather: pl.LazyFrame, planes: pl.LazyFrame, airports: pl.LazyFrame
-) -> pl.LazyFrame:
+def features(legs: pl.LazyFrame, weather: pl.LazyFrame, planes: pl.LazyFrame, airports: pl.LazyFrame) -> pl.LazyFrame:
     """What is known at the scheduled departure: the schedule, the weather of the hour before, the plane."""
     # At 10:20 the observation of 10:00 may not be out yet, the one of 09:00 is.
     observed_at = (pl.col("departs_at").dt.truncate("1h") - pl.duration(hours=1)).alias("observed_at")

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lineage.account import Account, find_account, make_private, private_base, verify_private, write_private
@@ -39,6 +39,7 @@ class Cluster:
     folder: Path
     place: Path
     account: Account
+    identity: str = ""
 
     @property
     def data(self) -> Path:
@@ -55,7 +56,7 @@ class Cluster:
     @property
     def sockets(self) -> Path:
         """The folder of the unix socket, as every process computes it."""
-        return socket_folder(self.place, self.account.uid)
+        return socket_folder(self.place, self.account.uid, self.identity)
 
     def password(self, user: str) -> str:
         """The password that `user` was made with."""
@@ -90,23 +91,31 @@ class Cluster:
         verify_private(self.sockets, self.account)
 
 
-def socket_folder(place: Path, uid: int) -> Path:
-    """`place/run`, or a short private folder named after it where the socket's address would be too long."""
-    if len(os.fsencode(place / "run" / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_BYTES:
-        return place / "run"
-    name = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
-    return Path(f"/tmp/headwater-{uid}-{name}")  # noqa: S108 - owner and mode are verified
+def socket_folder(place: Path, uid: int, identity: str) -> Path:
+    """A folder in `place`, or a short private one named after it where libpq could not use that.
+
+    A socket's address must not be too long, and libpq takes a comma for the end of a host. The folder's name
+    differs from one life of the place to the next: a server that outlives the removal of its files removes its
+    socket by name when it stops.
+    """
+    folder = place / f"run-{identity[:8]}"
+    address = os.fsencode(folder / ".s.PGSQL.5432")
+    if len(address) <= _LONGEST_SOCKET_BYTES and b"," not in address:
+        return folder
+    return Path(f"/tmp/headwater-{uid}-{_digest(place, identity)}")  # noqa: S108 - owner and mode are verified
 
 
 def open_cluster(folder: Path, account_name: str | None) -> Cluster:
     """The cluster of `folder` as it stands: cheap, and changes nothing."""
-    place = _remembered(folder) or folder
-    return Cluster(folder, place, find_account(place / "data", account_name))
+    place, identity = _remembered(folder) or folder, folder / "id"
+    account = find_account(place / "data", account_name)
+    return Cluster(folder, place, account, identity.read_text() if identity.exists() else "")
 
 
 def prepare(cluster: Cluster, binaries: Path) -> Cluster:
     """The cluster with its data made and reachable; whoever calls holds start.lock."""
-    settled = Cluster(cluster.folder, _settle(cluster.folder, cluster.account), cluster.account)
+    place = _settle(cluster.folder, cluster.account)
+    settled = replace(cluster, place=place, identity=_identity(cluster.folder))
     if not settled.data.exists():
         if not settled.secrets.exists():
             words = {user: secrets.token_urlsafe(32) for user in (ADMIN, LOGIN_ROLE)}
@@ -132,7 +141,7 @@ def _settle(folder: Path, account: Account) -> Path:
             f"Account {account.name} owns the database in {folder} but cannot enter that folder any more; "
             "make the folders above it searchable again (chmod o+x)."
         )
-    return _move_in(folder, private_base(account) / _place_name(folder))
+    return _move_in(folder, private_base(account) / _digest(folder, _identity(folder)))
 
 
 def _follow(folder: Path, place: Path, account: Account) -> Path:
@@ -142,7 +151,7 @@ def _follow(folder: Path, place: Path, account: Account) -> Path:
             f"The database of {folder} lay in {place}, which is gone; put it back, or remove {folder} to "
             "begin with an empty database."
         )
-    home, expected = Path((place / "home").read_text()), place.with_name(_place_name(folder))
+    home, expected = Path((place / "home").read_text()), place.with_name(_digest(folder, _identity(folder)))
     if place == expected or (home.exists() and home.samefile(folder)):
         return place
     if (home / "id").exists() and (home / "id").read_text() == _identity(folder):
@@ -161,9 +170,9 @@ def _move_in(folder: Path, place: Path) -> Path:
     return place
 
 
-def _place_name(folder: Path) -> str:
-    """Names the folder and this life of it: a clone deleted and made anew never meets the old one's data."""
-    return hashlib.sha256(os.fsencode(folder) + b"\n" + _identity(folder).encode()).hexdigest()[:16]
+def _digest(folder: Path, identity: str) -> str:
+    """Names a folder and this life of it: a clone deleted and made anew never meets the old one's data."""
+    return hashlib.sha256(os.fsencode(folder) + b"\n" + identity.encode()).hexdigest()[:16]
 
 
 def _identity(folder: Path) -> str:

@@ -74,9 +74,7 @@ def _enter(function: Callable[..., Any] | str, walk: _Walk) -> None:
         return
     module = load_module(function.__module__, walk.root)
     if module is None:
-        raise DeclarationError(
-            f"{function.__qualname__}: the source of {function.__module__!r} cannot be read."
-        )
+        raise DeclarationError(f"{function.__qualname__}: the source of {function.__module__!r} cannot be read.")
     node = _function_node(module, function)
     _record(f"{module.name}:{function.__qualname__}", [node], module, walk)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -142,9 +140,7 @@ def _record(key: str, nodes: list[ast.stmt], module: Module, walk: _Walk) -> Non
         walk.queue.append((star, _WHOLE))
 
 
-def _resolve(
-    chain: tuple[str, ...], module: Module, bindings: dict[str, tuple[str, str | None]], walk: _Walk
-) -> None:
+def _resolve(chain: tuple[str, ...], module: Module, bindings: dict[str, tuple[str, str | None]], walk: _Walk) -> None:
     head, *rest = chain
     if head in bindings:
         target, attribute = bindings[head]
@@ -196,17 +192,17 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
 class _Normaliser(ast.NodeTransformer):
     """Drops what does not change behaviour: docstrings and annotations of functions."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self._function(node)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return self._function(node)
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node
 
-    def _function(self, node: Any) -> ast.AST:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         self.generic_visit(node)
         node.returns = None
         if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from lineage.environment import environment_digest
 from lineage.errors import SettingsError
 from lineage.objects import Objects, write_bytes
-from lineage.plan import Workspace, step_code, suite_path
+from lineage.plan import Declared, Workspace, step_code, suite_path
 from lineage.produce import metrics_path, model_folder
 from lineage.spec import Fetch, Source, Step
 from lineage.versions import FileVersion, Version, digest_file, directory_md5, sha256_file
@@ -30,7 +30,7 @@ _SHORT = 32
 _IGNORED = "/config.local\n/tmp\n/cache\n"
 
 
-def sync(space: Workspace) -> list[str]:
+def sync(space: Declared) -> list[str]:
     """Write dvc.yaml and params.yaml, and .dvc/ where there is none; returns the paths that changed."""
     changed = []
     for name, text in _wanted_files(space).items():
@@ -41,7 +41,7 @@ def sync(space: Workspace) -> list[str]:
     return changed
 
 
-def stale_files(space: Workspace) -> list[str]:
+def stale_files(space: Declared) -> list[str]:
     """The files that `sync` would change."""
     wanted = _wanted_files(space)
     return [name for name, text in wanted.items() if _read(space.root / name) != text]
@@ -78,7 +78,7 @@ def stage_command(step: Step) -> str:
     return f"headwater run {step.full_name}"
 
 
-def _wanted_files(space: Workspace) -> dict[str, str]:
+def _wanted_files(space: Declared) -> dict[str, str]:
     stages = {step.stage: _stage(space, step) for step in space.project.steps}
     wanted = {
         "dvc.yaml": _HEADER + _dump({"stages": stages}),
@@ -90,7 +90,7 @@ def _wanted_files(space: Workspace) -> dict[str, str]:
     return wanted
 
 
-def _stage(space: Workspace, step: Step) -> dict[str, Any]:
+def _stage(space: Declared, step: Step) -> dict[str, Any]:
     stage: dict[str, Any] = {"desc": step.description, "cmd": stage_command(step)}
     if deps := sorted(_deps(space, step)):
         stage["deps"] = deps
@@ -101,7 +101,7 @@ def _stage(space: Workspace, step: Step) -> dict[str, Any]:
     return stage
 
 
-def _deps(space: Workspace, step: Step) -> set[str]:
+def _deps(space: Declared, step: Step) -> set[str]:
     if isinstance(step.detail, Source):
         return {step.detail.files.folder}
     return {_out(item) for item in space.project.inputs(step)}
@@ -113,10 +113,8 @@ def _out(step: Step) -> str:
     return model_folder(step) if step.kind == "model" else f"data/tables/{step.dataset}"
 
 
-def _params(space: Workspace, steps: Iterable[Step]) -> dict[str, Any]:
-    params: dict[str, Any] = {
-        "environment": environment_digest(space.root)[:_SHORT]
-    }
+def _params(space: Declared, steps: Iterable[Step]) -> dict[str, Any]:
+    params: dict[str, Any] = {"environment": environment_digest(space.root)[:_SHORT]}
     for step in steps:
         suite = suite_path(space, step)
         values: dict[str, Any] = {"code": step_code(space, step)[:_SHORT], "parameters": _plain(step.parameters)}
@@ -133,7 +131,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _stage_is_stale(space: Workspace, step: Step) -> bool:
+def _stage_is_stale(space: Declared, step: Step) -> bool:
     stages = (_load(space.root / "dvc.yaml") or {}).get("stages") or {}
     params = _load(space.root / "params.yaml") or {}
     wanted = _params(space, (step,))
@@ -196,9 +194,7 @@ def _load(path: Path) -> dict[str, Any] | None:
     try:
         loaded: dict[str, Any] | None = YAML(typ="safe").load(text)
     except Exception as error:  # ruamel raises many kinds; all mean the same to the reader
-        raise SettingsError(
-            f"{path.name} is not readable as YAML; restore it with `headwater dvc sync`."
-        ) from error
+        raise SettingsError(f"{path.name} is not readable as YAML; restore it with `headwater dvc sync`.") from error
     return loaded
 
 

@@ -55,6 +55,23 @@ def connect_embedded(folder: Path, database: str, env: Mapping[str, str]) -> tup
     cluster = open_cluster(folder, env.get("HEADWATER_PG_USER"))
     if connection := _connect(cluster, database):
         return connection, cluster
+    try:
+        return _prepare_and_start(folder, database, env)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DatabaseError(
+            f"The embedded Postgres in {folder} could not be started ({error}); see to that, or set DATABASE_URL."
+        ) from error
+
+
+def login_parameters(cluster: Cluster, user: str, database: str) -> dict[str, str]:
+    """What libpq needs to log `user` in."""
+    password = cluster.password(user)
+    # The port belongs to the socket's name; unsaid, libpq would take PGPORT from the environment.
+    place = {"host": str(cluster.sockets), "port": "5432", "dbname": database}
+    return {"user": user, "password": password, **place}
+
+
+def _prepare_and_start(folder: Path, database: str, env: Mapping[str, str]) -> tuple[Connection, Cluster]:
     with keeper.open_lock(folder / keeper.START_LOCK) as start:
         _wait_for(start, folder, seconds=2 * _START_SECONDS, shared=False)
         # Looked at again: another process may have made it meanwhile.
@@ -62,12 +79,6 @@ def connect_embedded(folder: Path, database: str, env: Mapping[str, str]) -> tup
         binaries = find_binaries(cluster.account, env.get("HEADWATER_PG_BIN"))
         cluster = prepare(cluster, binaries)
         return _start(cluster, binaries, database), cluster
-
-
-def login_parameters(cluster: Cluster, user: str, database: str) -> dict[str, str]:
-    """What libpq needs to log `user` in."""
-    password = cluster.password(user)
-    return {"user": user, "password": password, "host": str(cluster.sockets), "dbname": database}
 
 
 def _make_folder(folder: Path) -> None:

@@ -97,9 +97,7 @@ def _run_facets(facts: RunFacts, error: str | None) -> dict[str, Any]:
 
 def _job_facets(facts: RunFacts) -> dict[str, Any]:
     facets: dict[str, Any] = {
-        "jobType": job_type_job.JobTypeJobFacet(
-            "BATCH", "HEADWATER", facts.step.kind.upper(), producer=PRODUCER
-        )
+        "jobType": job_type_job.JobTypeJobFacet("BATCH", "HEADWATER", facts.step.kind.upper(), producer=PRODUCER)
     }
     if facts.commit:
         facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet(
@@ -114,8 +112,7 @@ def _inputs(facts: RunFacts) -> list[ol.InputDataset]:
     for version in facts.inputs:
         grouped.setdefault(version.dataset, []).append(version)
     return [
-        ol.InputDataset(facts.namespace, name, facets=_dataset_facets(versions))
-        for name, versions in grouped.items()
+        ol.InputDataset(facts.namespace, name, facets=_dataset_facets(versions)) for name, versions in grouped.items()
     ]
 
 
@@ -134,9 +131,7 @@ def _output(facts: RunFacts, version: Version | None, checks: tuple[CheckReport,
 def _dataset_facets(versions: list[Version]) -> dict[str, Any]:
     # Several partitions read as one dataset have one content version: the digest of theirs, in order.
     name = versions[0].sha256 if len(versions) == 1 else json_digest([item.sha256 for item in versions])
-    facets: dict[str, Any] = {
-        "version": dataset_version_dataset.DatasetVersionDatasetFacet(name, producer=PRODUCER)
-    }
+    facets: dict[str, Any] = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(name, producer=PRODUCER)}
     if versions[-1].fields:
         fields = [schema_dataset.SchemaDatasetFacetFields(name, kind) for name, kind in versions[-1].fields]
         facets["schema"] = schema_dataset.SchemaDatasetFacet(fields, producer=PRODUCER)

@@ -142,11 +142,7 @@ def _forget_dead_server(data: Path) -> None:
     that cannot be seen (not Linux), the file stays.
     """
     pid_file, proc = data / "postmaster.pid", Path("/proc")
-    if (
-        pid_file.exists()
-        and (proc / "self/cwd").exists()
-        and not any(_works_in(p, data) for p in proc.iterdir())
-    ):
+    if pid_file.exists() and (proc / "self/cwd").exists() and not any(_works_in(p, data) for p in proc.iterdir()):
         pid_file.unlink(missing_ok=True)
 
 

@@ -174,9 +174,7 @@ class Pipeline:
         for wanted in (*names, *look_back):
             self._require(f"{self.name}.{name}", wanted)
         if unread := sorted(set(look_back) - set(names)):
-            raise DeclarationError(
-                f"{self.name}.{name}: look_back names {unread[0]!r}, which it does not read."
-            )
+            raise DeclarationError(f"{self.name}.{name}: look_back names {unread[0]!r}, which it does not read.")
         return _step(
             self.name,
             name,
@@ -211,16 +209,12 @@ class Pipeline:
             f"did you mean {_alternatives(near)}? (A step reads only what stands above it, so cycles cannot occur.)"
         )
 
-    def _check_source(
-        self, name: str, files: Files, schema: Mapping[str, str], partitions: Partitions | None
-    ) -> None:
+    def _check_source(self, name: str, files: Files, schema: Mapping[str, str], partitions: Partitions | None) -> None:
         step = f"{self.name}.{name}"
         for column, kind in schema.items():
             if kind not in COLUMN_TYPES:
                 near = difflib.get_close_matches(str(kind), COLUMN_TYPES, n=1) or list(COLUMN_TYPES)
-                raise DeclarationError(
-                    f"{step}: column {column!r} has unknown type {kind!r}; {_alternatives(near)}?"
-                )
+                raise DeclarationError(f"{step}: column {column!r} has unknown type {kind!r}; {_alternatives(near)}?")
         if ("{partition}" in files.pattern) != (partitions is not None):
             raise DeclarationError(f"{step}: files with {{partition}} and partitions= belong together.")
 
@@ -228,9 +222,7 @@ class Pipeline:
         _check_name(step.name, "step")
         if step.name in self.steps:
             kind = self.steps[step.name].kind
-            raise DeclarationError(
-                f"{step.full_name} is declared twice (already a {kind}); rename one of them."
-            )
+            raise DeclarationError(f"{step.full_name} is declared twice (already a {kind}); rename one of them.")
         self.steps[step.name] = step
 
 

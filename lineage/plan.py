@@ -26,17 +26,23 @@ _WRITER = "lineage.tables:write_table"
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """The project as it stands: settings, declarations, store and objects."""
+class Declared:
+    """The project as it is written: settings and declarations."""
 
     settings: Settings
     project: Project
-    store: Store
 
     @property
     def root(self) -> Path:
         """The project's folder."""
         return self.settings.root
+
+
+@dataclass(frozen=True)
+class Workspace(Declared):
+    """The project as it stands: what is declared, the store and the objects."""
+
+    store: Store
 
     @cached_property
     def objects(self) -> Objects:
@@ -110,26 +116,23 @@ def landed(space: Workspace, step: Step) -> tuple[str, ...]:
     assert step.partitions is not None
     keys = step.partitions.keys
     known = set(space.store.current(step.dataset))
-    found = [key for key in keys if key in known or (space.root / step.detail.target.path(key)).exists()]
-    return (
-        tuple(dict.fromkeys([*keys[: step.partitions.first], *found]))
-        if len(found) < step.partitions.first
-        else tuple(found)
-    )
+    found = {key for key in keys if key in known or (space.root / step.detail.target.path(key)).exists()}
+    found |= set(keys[: step.partitions.first])
+    return tuple(key for key in keys if key in found)
 
 
-def step_code(space: Workspace, step: Step) -> str:
+def step_code(space: Declared, step: Step) -> str:
     """Digest of the code that decides the bytes of `step`."""
-    roots: list[Any] = {
+    roots: dict[str, list[Any]] = {
         "fetch": ["lineage.sources:fetch"],
         "source": ["lineage.sources:read", _WRITER],
         "table": [step.function, _WRITER],
         "model": [step.detail.trainer] if isinstance(step.detail, Model) else [],
-    }[step.kind]
-    return code_digest(roots, space.root)
+    }
+    return code_digest(roots[step.kind], space.root)
 
 
-def suite_path(space: Workspace, step: Step) -> Path | None:
+def suite_path(space: Declared, step: Step) -> Path | None:
     """The suite file of `step`'s checks; DeclarationError naming where it was looked for."""
     if step.checks is None:
         return None
@@ -185,9 +188,7 @@ def _raw_version(space: Workspace, step: Step, partition: str) -> Version:
     name = step.detail.files.path(partition)
     path = space.root / name
     if not path.is_file():
-        raise SourceError(
-            f"{label(step, partition)}: there is no file {name}; put it there or fetch it.", name
-        )
+        raise SourceError(f"{label(step, partition)}: there is no file {name}; put it there or fetch it.", name)
     return _file_version(f"{step.pipeline}/raw_{step.name}", partition, path, name)
 
 

@@ -64,9 +64,7 @@ class Trainer(Protocol):
 class Scorer(Protocol):
     """Recomputes the margin of one feature row with the bundle whose files are given, on its engine."""
 
-    def __call__(
-        self, files: tuple[tuple[str, Path], ...], features: Mapping[str, Any], engine: str
-    ) -> bytes: ...
+    def __call__(self, files: tuple[tuple[str, Path], ...], features: Mapping[str, Any], engine: str) -> bytes: ...
 
 
 @dataclass(frozen=True)

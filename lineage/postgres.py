@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 DATABASE = "headwater"
+_ATTEMPTS = 3
 _CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
@@ -115,24 +117,38 @@ def attach(settings: Settings, environ: Mapping[str, str] | None = None) -> Atta
 
 
 def _attach_embedded(folder: Path, hold: BinaryIO, env: Mapping[str, str]) -> Attachment:
-    connection, cluster = connect_embedded(folder, DATABASE, env)
-    with connection:
-        login, owner = (login_parameters(cluster, user, DATABASE) for user in (LOGIN_ROLE, ADMIN))
-        _ensure_roles(connection, login["password"], f"the embedded Postgres in {folder}")
-    return Attachment(login, owner, with_roles=True, hold=hold)
+    name = f"the embedded Postgres in {folder}"
+    for _ in range(_ATTEMPTS):
+        connection, cluster = connect_embedded(folder, DATABASE, env)
+        with suppress(psycopg.OperationalError), connection:  # when the server is killed just now
+            login, owner = (login_parameters(cluster, user, DATABASE) for user in (LOGIN_ROLE, ADMIN))
+            _ensure_roles(connection, login["password"], name)
+            return Attachment(login, owner, with_roles=True, hold=hold)
+    raise DatabaseError(f"{name} stops whenever it is spoken to; read {folder / 'server.log'}.")
 
 
 def _attach_external(url: str, env: Mapping[str, str]) -> Attachment:
     parameters = external_parameters(url, env)
     name = _server_name(parameters)
-    with _connect_external(parameters, name) as connection:
-        with_roles = _ensure_roles(connection, None, name)
+    try:
+        with _connect(parameters) as connection:
+            with_roles = _ensure_roles(connection, None, name)
+    except psycopg.OperationalError as error:
+        reason = one_line(error)
+        tls = ", see to its certificate (sslrootcert and sslmode say how it is verified)"
+        raise DatabaseError(
+            f"Cannot connect to database {parameters['dbname']} on {name} ({reason}); start it, correct "
+            f"DATABASE_URL{tls if 'SSL' in reason or 'certificate' in reason else ''}, or unset it to use the "
+            "embedded server."
+        ) from None
     return Attachment(parameters, parameters, with_roles=with_roles, hold=None)
 
 
 def _ensure_roles(connection: psycopg.Connection[Any], password: str | None, name: str) -> bool:
     try:
         return ensure_roles(connection, password)
+    except psycopg.OperationalError:  # the server is going away, which the caller can act on
+        raise
     except psycopg.Error as error:
         user = connection.info.user
         raise DatabaseError(
@@ -154,13 +170,13 @@ def external_parameters(url: str, env: Mapping[str, str]) -> dict[str, str]:
             "with special characters percent-encoded."
         ) from None
     parameters = {"dbname": DATABASE, "connect_timeout": "10", **{k: str(v) for k, v in found.items()}}
-    if not _is_local(parameters) and "sslmode" not in parameters:
+    if not _is_local(parameters, env) and "sslmode" not in parameters:
         parameters |= {"sslmode": "verify-full", **_root_certificates(parameters, env)}
     return parameters
 
 
-def _is_local(parameters: Mapping[str, str]) -> bool:
-    hosts = parameters.get("hostaddr") or parameters.get("host", "")
+def _is_local(parameters: Mapping[str, str], env: Mapping[str, str]) -> bool:
+    hosts = parameters.get("hostaddr") or parameters.get("host") or env.get("PGHOST", "")
     return all(host in _LOCAL_HOSTS or host.startswith(("/", "@")) for host in hosts.split(","))
 
 
@@ -178,29 +194,18 @@ def _server_name(parameters: Mapping[str, str]) -> str:
     return f"the server {host or 'on the local socket'}:{port} of DATABASE_URL"
 
 
-def _connect_external(parameters: Mapping[str, str], name: str) -> psycopg.Connection[Any]:
+def _connect(parameters: Mapping[str, str]) -> psycopg.Connection[Any]:
+    """A connection to the database, which is made where only it is missing."""
     try:
         return psycopg.connect(to_url(parameters), autocommit=True)
-    except psycopg.OperationalError as error:
-        # Asking a server again that did not answer would only double the wait.
-        answered = not isinstance(error, psycopg.errors.ConnectionTimeout)
-        if answered and (connection := _after_creating(parameters)):
-            return connection
-        raise DatabaseError(
-            f"Cannot connect to database {parameters['dbname']} on {name} ({one_line(error)}); start or "
-            "correct it, or unset DATABASE_URL to use the embedded server."
-        ) from None
-
-
-def _after_creating(parameters: Mapping[str, str]) -> psycopg.Connection[Any] | None:
-    """A connection to the database that is missing, once made; None where that is not what is wrong."""
-    name = parameters["dbname"]
-    try:
-        with psycopg.connect(to_url({**parameters, "dbname": "postgres"}), autocommit=True) as connection:
-            create_database(connection, name)
-        return psycopg.connect(to_url(parameters), autocommit=True)
-    except psycopg.Error:
-        return None
+    except psycopg.errors.ConnectionTimeout:  # asking again would only double the wait
+        raise
+    except psycopg.OperationalError:
+        with suppress(psycopg.Error):
+            with psycopg.connect(to_url({**parameters, "dbname": "postgres"}), autocommit=True) as connection:
+                create_database(connection, parameters["dbname"])
+            return psycopg.connect(to_url(parameters), autocommit=True)
+        raise
 
 
 def to_url(
@@ -216,9 +221,7 @@ def to_url(
         rest["options"] = options
     who = ":".join(_quoted(parameters[key]) for key in ("user", "password") if key in parameters)
     query = "&".join(f"{key}={_quoted(value)}" for key, value in rest.items())
-    return (
-        f"{driver}://{who}{'@' if who else ''}/{_quoted(parameters['dbname'])}{'?' if query else ''}{query}"
-    )
+    return f"{driver}://{who}{'@' if who else ''}/{_quoted(parameters['dbname'])}{'?' if query else ''}{query}"
 
 
 def _quoted(text: str) -> str:

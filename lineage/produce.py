@@ -64,9 +64,7 @@ def _fetch(space: Workspace, plan: Plan, detail: Fetch, folder: Path) -> Produce
     path.write_bytes(data)
     file = digest_file(path, name)
     origin = sources.origin_name(detail.origin) if data == fetched else "local"
-    return Produced(
-        Version(plan.step.dataset, plan.partition, file.sha256, (file,), origin=origin), {file: path}
-    )
+    return Produced(Version(plan.step.dataset, plan.partition, file.sha256, (file,), origin=origin), {file: path})
 
 
 def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produced:
@@ -100,8 +98,7 @@ def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Por
     workplace.mkdir()
     bundle = ports.train(plan.step, detail.trainer, tables, workplace)
     files = {
-        digest_file(workplace / name, f"{model_folder(plan.step)}/{name}"): workplace / name
-        for name in bundle.files
+        digest_file(workplace / name, f"{model_folder(plan.step)}/{name}"): workplace / name for name in bundle.files
     }
     metrics = folder / "metrics.json"
     metrics.write_text(json.dumps(bundle.metrics, indent=2, sort_keys=True) + "\n")

@@ -32,9 +32,7 @@ def _publish(space: Workspace) -> list[str]:
             continue
         for file in version.files:
             space.objects.place(file)
-        current = all(
-            is_current(space, make_plan(space, step, key)) for key in partitions_to_run(space, step)
-        )
+        current = all(is_current(space, make_plan(space, step, key)) for key in partitions_to_run(space, step))
         with space.store.lock("dvc.lock"):
             dvc.record_stage(space, step, up_to_date=current)
         space.store.run(

@@ -65,7 +65,7 @@ class Runner:
     space: Workspace
     ports: Ports
     door: Door
-    progress: Progress = lambda outcome: None
+    progress: Progress = lambda _: None
 
 
 def run_steps(runner: Runner, steps: Iterable[Step], partition: str | None = None) -> list[Outcome]:
@@ -102,9 +102,7 @@ def _partitions(space: Workspace, step: Step, partition: str | None) -> tuple[st
         return partitions_to_run(space, step)
     if partition not in step.partitions.keys:
         keys = step.partitions.keys
-        raise NotFoundError(
-            f"{step.full_name} has no partition {partition!r}; it has {keys[0]} to {keys[-1]}."
-        )
+        raise NotFoundError(f"{step.full_name} has no partition {partition!r}; it has {keys[0]} to {keys[-1]}.")
     return (partition,)
 
 
@@ -242,9 +240,7 @@ def _require_success(plan: Plan, checks: tuple[CheckReport, ...]) -> None:
         )
 
 
-def _commit(
-    runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, checks: tuple[CheckReport, ...]
-) -> None:
+def _commit(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, checks: tuple[CheckReport, ...]) -> None:
     from lineage.events import run_event
 
     _require_success(plan, checks)
@@ -262,9 +258,7 @@ def _commit(
         _record(runner, event)
         if runner.door.name != "dagster":
             report = Jsonb(dagster_report(plan, version, run_id))
-            store.run(
-                "insert_dagster_report", dataset=version.dataset, partition=version.partition, body=report
-            )
+            store.run("insert_dagster_report", dataset=version.dataset, partition=version.partition, body=report)
 
 
 def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID) -> dict[str, Any]:
@@ -284,13 +278,10 @@ def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID) -> dict[str,
     }
 
 
-def _insert_checks(
-    runner: Runner, run_id: uuid.UUID, version: Version, checks: tuple[CheckReport, ...]
-) -> None:
+def _insert_checks(runner: Runner, run_id: uuid.UUID, version: Version, checks: tuple[CheckReport, ...]) -> None:
     for report in checks:
         expectations = [
-            {**vars(item), "observed": dict(item.observed), "text": describe(item)}
-            for item in report.expectations
+            {**vars(item), "observed": dict(item.observed), "text": describe(item)} for item in report.expectations
         ]
         runner.space.store.run(
             "insert_check_result",
@@ -320,9 +311,7 @@ def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Prod
     store.run("set_alias", model=model, alias="champion", digest=digest)
 
 
-def _fail(
-    runner: Runner, plan: Plan, run_id: uuid.UUID, error: Exception, checks: tuple[CheckReport, ...]
-) -> None:
+def _fail(runner: Runner, plan: Plan, run_id: uuid.UUID, error: Exception, checks: tuple[CheckReport, ...]) -> None:
     from lineage.events import run_event
 
     text = str(error) if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}"
@@ -332,13 +321,9 @@ def _fail(
 
 
 def _end(runner: Runner, run_id: uuid.UUID, state: str, error: str | None) -> None:
-    ended = runner.space.store.run(
-        "end_run", run_id=run_id, state=state, ended_at=datetime.now(UTC), error=error
-    )
+    ended = runner.space.store.run("end_run", run_id=run_id, state=state, ended_at=datetime.now(UTC), error=error)
     if not ended:
-        raise StaleRunError(
-            f"Run {run_id} was given up by another process while it computed; run the step again."
-        )
+        raise StaleRunError(f"Run {run_id} was given up by another process while it computed; run the step again.")
 
 
 def _facts(runner: Runner, plan: Plan, run_id: uuid.UUID) -> Any:

@@ -51,9 +51,7 @@ def find_root(start: Path) -> Path:
 def read_settings(environ: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
     """Settings from `environ` (the process's own by default); raises SettingsError naming the variable."""
     env = os.environ if environ is None else environ
-    root = (
-        Path(env["HEADWATER_ROOT"]).resolve() if env.get("HEADWATER_ROOT") else find_root(start or Path.cwd())
-    )
+    root = Path(env["HEADWATER_ROOT"]).resolve() if env.get("HEADWATER_ROOT") else find_root(start or Path.cwd())
     return Settings(
         root=root,
         home=(root / env.get("HEADWATER_HOME", ".headwater")).resolve(),

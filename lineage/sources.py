@@ -80,9 +80,7 @@ def _only_member(data: bytes, origin: PackageFile) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
         if len(names) != 1:
-            raise SourceError(
-                f"{origin.path} holds {len(names)} files; name one that holds exactly one.", origin.path
-            )
+            raise SourceError(f"{origin.path} holds {len(names)} files; name one that holds exactly one.", origin.path)
         return archive.read(names[0])
 
 
@@ -122,9 +120,7 @@ def _read_text(path: Path, source: Source, name: str) -> pl.DataFrame:
     except FileNotFoundError as error:
         raise SourceError(f"{name}: there is no file {path}.", str(path)) from error
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(
-            f"{name}: {path} is not readable as CSV ({_first_line(error)}).", str(path)
-        ) from error
+        raise SourceError(f"{name}: {path} is not readable as CSV ({_first_line(error)}).", str(path)) from error
     _check_header(text.columns, source, path, name)
     return text
 

@@ -152,9 +152,7 @@ def monthly(start: str, end: str, *, first: int | None = None) -> Partitions:
     """Months from `start` to before `end`, both `YYYY-MM`; `first` (all) land before the clock starts."""
     for text in (start, end):
         if not _MONTH.fullmatch(text):
-            raise DeclarationError(
-                f"monthly({start!r}, {end!r}): {text!r} is not a month; write it as 2013-01."
-            )
+            raise DeclarationError(f"monthly({start!r}, {end!r}): {text!r} is not a month; write it as 2013-01.")
     begin, stop = (int(text[:4]) * 12 + int(text[5:]) - 1 for text in (start, end))
     keys = tuple(f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(begin, stop))
     if not keys:
@@ -182,7 +180,5 @@ def suite(name: str) -> Suite:
 def by_time(column: str, *, tune_from: str, test_from: str) -> TimeSplit:
     """A temporal split on `column`: train before `tune_from`, tune before `test_from`, test after."""
     if not tune_from < test_from:
-        raise DeclarationError(
-            f"by_time({column!r}): tune_from={tune_from} must be before test_from={test_from}."
-        )
+        raise DeclarationError(f"by_time({column!r}): tune_from={tune_from} must be before test_from={test_from}.")
     return TimeSplit(column, tune_from, test_from)

@@ -27,9 +27,7 @@ class Written:
     fields: tuple[tuple[str, str], ...]
 
 
-def write_table(
-    frame: pl.LazyFrame | pl.DataFrame, path: Path, *, key: Sequence[str], keep_order: bool
-) -> Written:
+def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path, *, key: Sequence[str], keep_order: bool) -> Written:
     """Stream `frame` into a Parquet file at `path`.
 
     Rows are ordered by `key`, or by all columns where there is no key, unless `keep_order` says that the
@@ -57,13 +55,9 @@ def check_key(path: Path, key: Sequence[str], step: str, partition: str | None) 
     twice = rows.group_by(key, maintain_order=True).len().filter(pl.col("len") > 1).head(1).collect()
     if len(nulls) or len(twice):
         what = (
-            "is null in a row"
-            if len(nulls)
-            else f"is not unique: {twice.row(0)[:-1]} occurs {twice['len'][0]} times"
+            "is null in a row" if len(nulls) else f"is not unique: {twice.row(0)[:-1]} occurs {twice['len'][0]} times"
         )
-        raise StepFailedError(
-            f"{step}[{partition or 'all'}]: its key {'+'.join(key)} {what}.", step, partition
-        )
+        raise StepFailedError(f"{step}[{partition or 'all'}]: its key {'+'.join(key)} {what}.", step, partition)
 
 
 def _groups(lazy: pl.LazyFrame, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -1,0 +1,1 @@
+"""When and where: the command line, Dagster, and the processes that `headwater up` keeps."""

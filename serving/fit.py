@@ -16,7 +16,9 @@ from serving.train import ModelSpec, Split, train
 if TYPE_CHECKING:
     import polars as pl
 
-_OWN_PARAMETERS = ("target", "features", "objective", "split", "rounds", "early_stopping_rounds", "seed", "key")
+# What a declaration says about training that is not XGBoost's own parameter.
+_TRAINING = ("rounds", "early_stopping_rounds", "seed", "key")
+_DECLARED = ("target", "features", "objective", "split")
 
 
 def fit(step: Step, tables: tuple[Path, ...], folder: Path) -> TrainedBundle:
@@ -66,6 +68,6 @@ def _instant(text: str, *, aware: bool) -> datetime:
 
 
 def _spec(model: Model, parameters: Mapping[str, Any]) -> ModelSpec:
-    given = {name: parameters[name] for name in ("rounds", "early_stopping_rounds", "seed", "key") if name in parameters}
-    own = {name: value for name, value in parameters.items() if name not in _OWN_PARAMETERS}
+    given = {name: parameters[name] for name in _TRAINING if name in parameters}
+    own = {name: value for name, value in parameters.items() if name not in (*_TRAINING, *_DECLARED)}
     return ModelSpec(model.target, model.features, model.objective, own, **given)

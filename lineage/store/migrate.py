@@ -43,6 +43,4 @@ def _missing(connection: psycopg.Connection) -> list[Traversable]:
         )
     applied = {name for (name,) in connection.execute("select name from migration")}
     folder = files("lineage.store") / "migrations"
-    return [
-        item for item in sorted(folder.iterdir(), key=lambda found: found.name) if item.name not in applied
-    ]
+    return [item for item in sorted(folder.iterdir(), key=lambda found: found.name) if item.name not in applied]

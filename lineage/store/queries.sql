@@ -279,3 +279,72 @@ order by v.dataset, v.sha256;
 
 -- name: start_event
 select body from event where run_id = %(run_id)s and event_type = 'START' order by event_id limit 1;
+
+-- name: insert_prediction_rows
+insert into prediction_row
+    (prediction_id, ordinal, key, dataset, partition, sha256, position, features, margin_bits)
+select %(prediction_id)s, ordinal, key, dataset, partition, sha256, position, features, margin_bits
+from jsonb_to_recordset(%(rows)s) as r
+    (ordinal int, key text, dataset text, partition text, sha256 text, position bigint, features jsonb, margin_bits text);
+
+-- name: prediction_rows
+select prediction_id, ordinal, key, dataset, partition, sha256, position, features, margin_bits
+from prediction_row
+where prediction_id = %(prediction_id)s
+order by ordinal;
+
+-- name: ping
+select 1 as ok;
+
+-- name: insert_event_once
+insert into event (kind, run_id, event_type, event_time, body)
+select %(kind)s, %(run_id)s, %(event_type)s, %(event_time)s, %(body)s
+where not exists (select from event where event_time = %(event_time)s::timestamptz and body = %(body)s::jsonb);
+
+-- name: events_oldest_first
+select body, count(*) over () as total
+from event
+where (%(after)s::timestamptz is null or event_time >= %(after)s)
+  and (%(before)s::timestamptz is null or event_time < %(before)s)
+order by event_time, event_id
+limit %(limit)s offset %(offset)s;
+
+-- name: graph_namespaces
+select namespace as name, min(created_at) as created_at, max(updated_at) as updated_at
+from (select namespace, created_at, updated_at from graph_dataset
+      union all select namespace, created_at, updated_at from graph_job) node
+group by namespace
+order by namespace;
+
+-- name: dataset_names
+select name, count(*) over () as total
+from graph_dataset where namespace = %(namespace)s
+order by name
+limit %(limit)s offset %(offset)s;
+
+-- name: job_names
+select name, count(*) over () as total
+from graph_job where namespace = %(namespace)s
+order by name
+limit %(limit)s offset %(offset)s;
+
+-- name: graph_run
+select run_id, namespace, job, state, started_at, ended_at, facets, updated_at
+from graph_run where run_id = %(run_id)s;
+
+-- name: relay_queue
+-- What is due and whose turn it is. An event that waits for a backend that was away holds back those after it;
+-- one that the backend refused does not.
+select r.event_id, e.body, r.attempts
+from relay r join event e using (event_id)
+where r.next_attempt_at <= now()
+  and r.event_id < coalesce(
+      (select min(event_id) from relay where next_attempt_at > now() and last_error not like 'refused: %%'),
+      r.event_id + 1)
+order by r.event_id
+limit %(limit)s;
+
+-- name: refuse_relay
+update relay
+set attempts = attempts + 1, last_error = 'refused: ' || %(error)s, next_attempt_at = now() + interval '1 day'
+where event_id = %(event_id)s;

@@ -35,7 +35,7 @@ def test_url_sets_role_and_search_path():
 
     url = to_url(parameters, {"role": "r", "search_path": "s", "other": None})
 
-    assert "-c jit=off -c role=r -c search_path=s" == conninfo_to_dict(url)["options"]
+    assert conninfo_to_dict(url)["options"] == "-c jit=off -c role=r -c search_path=s"
 
 
 def test_sqlalchemy_reads_the_same_url():
@@ -44,8 +44,8 @@ def test_sqlalchemy_reads_the_same_url():
 
     url = make_url(to_url(parameters, {"role": "r"}, driver="postgresql+psycopg2"))
 
-    assert ("postgresql+psycopg2", HOSTILE, "d") == (url.drivername, url.password, url.database)
-    assert {"host": "/a b/run", "options": "-c role=r"} == dict(url.query)
+    assert (url.drivername, url.password, url.database) == ("postgresql+psycopg2", HOSTILE, "d")
+    assert dict(url.query) == {"host": "/a b/run", "options": "-c role=r"}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_sqlalchemy_reads_the_same_url():
 )
 def test_tls_is_verified_by_default(url):
     """A server that may be on another machine is only spoken to over verified TLS."""
-    assert "verify-full" == external(url)["sslmode"]
+    assert external(url)["sslmode"] == "verify-full"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_chosen_tls_is_left_alone():
     """What DATABASE_URL says about TLS is not changed."""
     parameters = external("postgresql://u@db.example.org/x?sslmode=require")
 
-    assert ("require", None) == (parameters["sslmode"], parameters.get("sslrootcert"))
+    assert (parameters["sslmode"], parameters.get("sslrootcert")) == ("require", None)
 
 
 def test_certificates_of_the_system_are_trusted(tmp_path):
@@ -98,13 +98,11 @@ def test_own_certificates_come_first(tmp_path):
 
 def test_database_of_the_url_is_used():
     """A database that DATABASE_URL names is used; without one it is headwater."""
-    assert "x" == external("postgresql://u@localhost/x")["dbname"]
-    assert "headwater" == external("postgresql://u@localhost")["dbname"]
+    assert external("postgresql://u@localhost/x")["dbname"] == "x"
+    assert external("postgresql://u@localhost")["dbname"] == "headwater"
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://u:s3cret@h:5432/x?nonsense=1", "s3cret", "postgresql://u:s3cret@["]
-)
+@pytest.mark.parametrize("url", ["postgresql://u:s3cret@h:5432/x?nonsense=1", "s3cret", "postgresql://u:s3cret@["])
 def test_malformed_url_is_refused_without_its_password(url):
     """A DATABASE_URL that is none is named as such, and not quoted: a password may be in it."""
     with pytest.raises(DatabaseError, match="DATABASE_URL is not a Postgres URL") as caught:
@@ -115,18 +113,19 @@ def test_malformed_url_is_refused_without_its_password(url):
 
 def test_socket_lies_in_the_place():
     """A short path keeps its socket to itself."""
-    assert Path("/srv/clone/.headwater/postgres/run") == socket_folder(
-        Path("/srv/clone/.headwater/postgres"), 7
-    )
+    place = Path("/srv/clone/.headwater/postgres")
+
+    assert socket_folder(place, 7, "0123456789") == place / "run-01234567"
 
 
 def test_long_path_gets_a_short_socket_folder():
-    """A path too long for a socket's address gets a short folder that differs from path to path."""
+    """A path that is too long for a socket, or has a comma, gets a short folder of its own."""
     long = Path("/srv") / ("x" * 200)
+    arguments = [(long, 7, "a"), (long / "y", 7, "a"), (long, 8, "a"), (long, 7, "b"), (Path("/srv/a,b"), 7, "a")]
 
-    folders = {socket_folder(long, 7), socket_folder(long / "y", 7), socket_folder(long, 8)}
+    folders = {socket_folder(*each) for each in arguments}
 
-    assert 3 == len(folders)
+    assert len(folders) == len(arguments)
     assert all(len(os.fsencode(folder / ".s.PGSQL.5432")) <= 100 for folder in folders)
 
 
@@ -158,14 +157,14 @@ def test_open_folder_is_refused_as_private(tmp_path):
 
 
 def test_complaint_prefers_what_was_fatal(tmp_path):
-    """The reason of a failed start is its last FATAL line after the mark, not the chatter that follows."""
+    """The reason of a failed start is the last FATAL line after the mark, not the chatter that follows."""
     cluster = Cluster(tmp_path, tmp_path, US)
     cluster.log.write_text("FATAL:  old\n")
     mark = cluster.log.stat().st_size
     with cluster.log.open("a") as log:
         log.write("LOG:  starting\nFATAL:  no room\nLOG:  database system is shut down\n")
 
-    assert "FATAL:  no room" == cluster.complaint(mark)
+    assert cluster.complaint(mark) == "FATAL:  no room"
 
 
 @pytest.mark.parametrize(
@@ -180,5 +179,5 @@ def test_complaint_prefers_what_was_fatal(tmp_path):
     ],
 )
 def test_roles_are_used_where_they_can_be(state, expected):
-    """What the database was made with stays; otherwise roles are used by whoever may create or become them."""
+    """What the database was made with stays; otherwise roles are used by who may create or become them."""
     assert expected == state.with_roles

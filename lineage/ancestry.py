@@ -1,0 +1,64 @@
+"""The way back: which run wrote a version, from which versions, down to raw files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from lineage.store import Row, Store
+from lineage.versions import Version
+
+Identity = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A version, the run that wrote it and what that run read; both empty for a raw file."""
+
+    version: Version
+    run: Row | None
+    inputs: tuple[tuple[str, Version], ...]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the way back ends here: bytes that came from outside."""
+        return not self.inputs
+
+
+def identity(version: Version) -> Identity:
+    """What makes a version the same version."""
+    return (version.dataset, version.partition, version.sha256)
+
+
+def ancestry(store: Store, versions: Iterable[Version], before: datetime | None = None) -> list[Origin]:
+    """`versions` and everything they came from, each once, nearest first.
+
+    Where the same bytes were written by several runs, the last one that ended before `before` counts.
+    """
+    found: dict[Identity, Origin] = {}
+    queue = list(versions)
+    while queue:
+        version = queue.pop(0)
+        if identity(version) not in found:
+            found[identity(version)] = origin = _origin(store, version, before)
+            queue += [item for _, item in origin.inputs]
+    return list(found.values())
+
+
+def raw_files(origins: Iterable[Origin]) -> Iterator[tuple[str, Version, Origin]]:
+    """(source dataset, raw version, the origin that read it) for every raw file among `origins`."""
+    for origin in origins:
+        for name, version in origin.inputs:
+            if name == "raw":
+                yield origin.version.dataset, version, origin
+
+
+def _origin(store: Store, version: Version, before: datetime | None) -> Origin:
+    dataset, partition, sha256 = identity(version)
+    row = store.row("run_that_wrote", dataset=dataset, partition=partition, sha256=sha256, before=before)
+    if row is None:
+        return Origin(version, None, ())
+    run_id: UUID = row["run_id"]
+    return Origin(version, store.row("run", run_id=run_id), tuple(store.run_inputs(run_id)))

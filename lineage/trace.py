@@ -1,0 +1,165 @@
+"""From a prediction back to the files it came from, every hash on the way checked.
+
+File level: which versions of which raw files a prediction rests on. `rows` and `values` of a source stay
+null until rows are tracked; `complete` says that the way ends in raw files and that all bytes are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lineage.ancestry import Origin, ancestry, identity, raw_files
+from lineage.errors import NotFoundError
+from lineage.plan import Workspace
+from lineage.predictions import Prediction, find_prediction
+from lineage.versions import FileVersion, Version, sha256_file
+
+
+def trace(space: Workspace, name: str) -> dict[str, Any]:
+    """The trace of prediction `name` (`ID` or `ID.i`), as plain JSON values.
+
+    Keys: prediction, bundle, training, features, steps (every table version on the way), sources,
+    complete, problems (what is missing or differs, by file). Raises NotFoundError for an unknown id.
+    """
+    prediction = find_prediction(space.store, name)
+    made_at = prediction.answer["made_at"]
+    bundle = _version(space, prediction.answer["bundle_dataset"], "", prediction.answer["digest"])
+    training = ancestry(space.store, [bundle], made_at)
+    row = _feature_version(space, prediction)
+    way = ancestry(space.store, [row] if row else [], made_at)
+    problems = [*_problems(space, [*training, *way])]
+    return {
+        "prediction": _prediction(prediction, name),
+        "bundle": _bundle(bundle),
+        "training": _training(training),
+        "features": _features(prediction),
+        "steps": [_step(origin) for origin in way if not origin.is_raw],
+        "sources": _sources(way),
+        "complete": not problems,
+        "problems": problems,
+    }
+
+
+def is_intact(space: Workspace, file: FileVersion) -> bool:
+    """Whether the recorded bytes still exist: in the object cache, or in their place in the project."""
+    return space.objects.is_whole(file) or sha256_file(space.root / file.path) == file.sha256
+
+
+def _version(space: Workspace, dataset: str, partition: str, sha256: str) -> Version:
+    found = space.store.version(dataset, partition, sha256)
+    if found is None:
+        raise NotFoundError(f"Version {sha256[:12]}… of {dataset} is not on record; was the database replaced?")
+    return found
+
+
+def _feature_version(space: Workspace, prediction: Prediction) -> Version | None:
+    row = prediction.row
+    return _version(space, row["dataset"], row["partition"], row["sha256"]) if row["dataset"] else None
+
+
+def _problems(space: Workspace, origins: Iterable[Origin]) -> list[str]:
+    seen: dict[tuple[str, str, str], Origin] = {identity(origin.version): origin for origin in origins}
+    problems = []
+    for origin in seen.values():
+        if origin.run is None and origin.version.origin is None:
+            problems.append(f"no run is on record that wrote {origin.version.dataset} {origin.version.sha256[:12]}…")
+        for file in origin.version.files:
+            if not is_intact(space, file):
+                problems.append(f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed")
+    return problems
+
+
+def _prediction(prediction: Prediction, name: str) -> dict[str, Any]:
+    answer, row = prediction.answer, prediction.row
+    return {
+        "id": name,
+        "model": answer["model"],
+        "model_version": answer["digest"],
+        "made_at": answer["made_at"].isoformat(),
+        "caller": answer["caller"],
+        "engine": answer["engine"],
+        "request_sha256": answer["request_sha256"],
+        "inputs": answer["features_from"],
+        "key": row["key"],
+        "margin": prediction.margin,
+        "margin_bits": row["margin_bits"],
+    }
+
+
+def _bundle(bundle: Version) -> dict[str, Any]:
+    return {
+        "dataset": bundle.dataset,
+        "version": bundle.sha256,
+        "files": [_file(file) for file in bundle.files],
+    }
+
+
+def _training(origins: list[Origin]) -> dict[str, Any]:
+    model = origins[0]
+    run = model.run or {}
+    return {
+        "run_id": str(run["run_id"]) if run else None,
+        "step": run.get("step"),
+        "commit": run.get("commit_sha"),
+        "code": run.get("code"),
+        "parameters": run.get("parameters"),
+        "environment": run.get("environment"),
+        "started_at": run["started_at"].isoformat() if run else None,
+        "ended_at": run["ended_at"].isoformat() if run else None,
+        "tables": [_table(version) for _, version in model.inputs],
+        "rows": sum(version.row_count or 0 for _, version in model.inputs),
+        "sources": _sources(origins),
+    }
+
+
+def _features(prediction: Prediction) -> dict[str, Any]:
+    row = prediction.row
+    return {
+        "dataset": row["dataset"],
+        "partition": row["partition"],
+        "version": row["sha256"],
+        "position": row["position"],
+        "values": row["features"],
+    }
+
+
+def _step(origin: Origin) -> dict[str, Any]:
+    run = origin.run or {}
+    return {
+        **_table(origin.version),
+        "run_id": str(run["run_id"]) if run else None,
+        "step": run.get("step"),
+        "commit": run.get("commit_sha"),
+        "inputs": [{"name": name, **_table(version)} for name, version in origin.inputs],
+    }
+
+
+def _table(version: Version) -> dict[str, Any]:
+    return {
+        "dataset": version.dataset,
+        "partition": version.partition,
+        "version": version.sha256,
+        "row_count": version.row_count,
+    }
+
+
+def _sources(origins: Iterable[Origin]) -> list[dict[str, Any]]:
+    return [
+        {
+            "dataset": dataset,
+            "partition": version.partition,
+            "version": version.sha256,
+            "file": version.file.path,
+            "origin": version.origin,
+            "count": reader.version.row_count,
+            "ranges": None,
+            "rows": None,
+            "values": None,
+        }
+        for dataset, version, reader in raw_files(origins)
+    ]
+
+
+def _file(file: FileVersion) -> dict[str, Any]:
+    return {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes}

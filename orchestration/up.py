@@ -1,0 +1,263 @@
+"""`headwater up`: Postgres, Dagster, the lineage service and serving, with the pipelines materialized.
+
+With `--once`: all of it, then one prediction by key, traced and replayed; one JSON object is the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from lineage import dvc
+from lineage.discover import discover
+from lineage.errors import HeadwaterError
+from lineage.plan import Declared, Workspace
+from lineage.ports import Ports
+from lineage.postgres import Attachment, attach
+from lineage.settings import Settings
+from orchestration.instance import dagster_environment, storage_is_prepared, storage_prepared
+from orchestration.project import open_workspace
+from orchestration.services import Service, Services, free_port, require_free, spawn
+
+_PORTS = {
+    "ui_port": ("Dagster UI", "HEADWATER_UI_PORT"),
+    "lineage_port": ("lineage service", "HEADWATER_LINEAGE_PORT"),
+    "serving_port": ("serving API", "HEADWATER_SERVING_PORT"),
+}
+
+
+@dataclass
+class Clock:
+    """Seconds per phase, in the order in which they ended."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        """Say `text`, and keep how long the block took under `name`."""
+        _say(text)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 2)
+
+
+def up(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Start everything; stay until SIGINT or SIGTERM, or with `--once` answer and stop."""
+    settings = _with_ports(settings, once=arguments.once)
+    signal.signal(signal.SIGTERM, _interrupt)
+    clock = Clock()
+    try:
+        return _up(settings, clock, once=arguments.once)
+    except KeyboardInterrupt:
+        _say("stopped.")
+        return 0
+
+
+def urls(settings: Settings) -> dict[str, str]:
+    """Where people meet the running system."""
+    return {
+        "dagster": f"http://127.0.0.1:{settings.ui_port}",
+        "lineage": settings.lineage_url,
+        "serving": f"http://127.0.0.1:{settings.serving_port}",
+    }
+
+
+def _up(settings: Settings, clock: Clock, *, once: bool) -> int:
+    started = time.monotonic()
+    with clock.phase("declare", "reading the pipelines"):
+        _sync_dvc(settings)
+    with clock.phase("postgres", "starting Postgres"):
+        attachment = attach(settings)
+    with attachment:
+        environment = _environment(settings, dagster_environment(settings, attachment))
+        with clock.phase("dagster_storage", "preparing Dagster's storage"):
+            _prepare_storage(settings, attachment, environment)
+        with Services(environment, settings.root, settings.home / "logs") as services:
+            _start(services, settings)
+            with clock.phase("materialize", "materializing the pipelines through Dagster"):
+                _run_to_end([sys.executable, "-m", "orchestration.materialize"], environment, settings)
+            with clock.phase("services", "waiting for the services"):
+                services.wait_until_ready()
+            if not once:
+                _announce(settings)
+                _stay(services, settings)
+            _print_once(settings, clock, started)
+    return 0
+
+
+def _with_ports(settings: Settings, *, once: bool) -> Settings:
+    """Refuse a taken port; with `--once`, which nobody has to find, take a free one instead."""
+    for name, (what, variable) in _PORTS.items():
+        try:
+            require_free(getattr(settings, name), what, variable)
+        except HeadwaterError as error:
+            if not once:
+                raise
+            port = free_port()
+            _say(f"{error} Using {port} this once.")
+            settings = _with_port(settings, name, port)
+    return settings
+
+
+def _with_port(settings: Settings, name: str, port: int) -> Settings:
+    changed: Any = {name: port}
+    return replace(settings, **changed)
+
+
+def _environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    ports = {variable: str(getattr(settings, name)) for name, (_, variable) in _PORTS.items()}
+    return {**environment, **ports}
+
+
+def _sync_dvc(settings: Settings) -> None:
+    space = Declared(settings, discover(settings))
+    if not (settings.root / "dvc.yaml").exists():
+        for name in dvc.sync(space):
+            _say(f"wrote {name}")
+    elif stale := dvc.stale_files(space):
+        _say(f"{', '.join(stale)} are stale; run `headwater dvc sync`")
+
+
+def _start(services: Services, settings: Settings) -> None:
+    python, found, code_port = sys.executable, urls(settings), free_port()
+    workspace = settings.home / "dagster" / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: headwater}}\n"
+    )
+    code_server = [python, "-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_port)]
+    services.start(Service("code", [*code_server, "-m", "orchestration.definitions", "-d", str(settings.root)]))
+    _start_dagster(services, settings, workspace)
+    for name, port in (("lineage", settings.lineage_port), ("serving", settings.serving_port)):
+        command = [python, "-m", "orchestration.serve", name, str(port)]
+        services.start(Service(name, command, f"{found[name]}/health"))
+
+
+def _start_dagster(services: Services, settings: Settings, workspace: Path) -> None:
+    python, port = sys.executable, str(settings.ui_port)
+    webserver = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(workspace)]
+    services.start(Service("webserver", webserver, f"{urls(settings)['dagster']}/server_info"))
+    services.start(Service("daemon", [python, "-m", "dagster", "daemon", "run", "-w", str(workspace)]))
+
+
+def _prepare_storage(settings: Settings, attachment: Attachment, environment: Mapping[str, str]) -> None:
+    """Create or migrate Dagster's tables, before several of its processes would do so at once."""
+    if not storage_is_prepared(settings, attachment):
+        _run_to_end([sys.executable, "-m", "dagster", "instance", "migrate"], environment, settings)
+        storage_prepared(settings)
+
+
+def _run_to_end(command: list[str], environment: Mapping[str, str], settings: Settings) -> None:
+    """Run a helper process; its lines are ours. HeadwaterError when it fails."""
+    process = spawn(command, environment=environment, root=settings.root, output=sys.stderr.fileno())
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if code != 0:
+        raise HeadwaterError(f"`{' '.join(command[2:])}` ended with {code}; what failed is said above.")
+
+
+def _print_once(settings: Settings, clock: Clock, started: float) -> None:
+    with open_workspace(settings) as space:
+        found = _one_prediction(space, settings, clock)
+        tables = _tables(space)
+    clock.seconds["total"] = round(time.monotonic() - started, 2)
+    print(json.dumps({**found, "tables": tables, "urls": urls(settings), "seconds": clock.seconds}), flush=True)
+
+
+def _one_prediction(space: Workspace, settings: Settings, clock: Clock) -> dict[str, Any]:
+    """One prediction by key through the serving API, its trace through the API too, and its replay."""
+    from lineage.replay import replay
+
+    models = [step for step in space.project.models() if space.project.step(_table_of(step)).key]
+    if not models:
+        _say("no model is declared, so nothing was predicted")
+        return dict.fromkeys(("prediction_id", "model", "model_version", "margin", "probability", "trace", "replay"))
+    model = models[0].model_name
+    serving = urls(settings)["serving"]
+    with clock.phase("predict", f"asking {model} for one prediction"):
+        answer = _call(f"{serving}/v1/models/{model}/predict", {"keys": [_some_key(space, models[0])]})
+    with clock.phase("trace", "tracing it"):
+        trace = _call(f"{serving}/v1/predictions/{answer['prediction_id']}/trace")
+    with clock.phase("replay", "replaying it"):
+        replayed = replay(space, answer["prediction_id"], Ports())
+    entry = answer["predictions"][0]
+    return {
+        "prediction_id": answer["prediction_id"],
+        "model": model,
+        "model_version": answer["model_version"],
+        "key": entry["key"],
+        "margin": entry["margin"],
+        "probability": entry.get("probability"),
+        "trace": trace,
+        "replay": replayed,
+    }
+
+
+def _table_of(model: Any) -> str:
+    return f"{model.pipeline}.{model.detail.table}"
+
+
+def _some_key(space: Workspace, model: Any) -> str:
+    """A key of the newest partition of the model's table: the same one every time."""
+    import polars as pl
+
+    step = space.project.step(_table_of(model))
+    newest = list(space.store.current(step.dataset).values())[-1]
+    row = pl.scan_parquet(space.root / newest.file.path).select(step.key).tail(1).collect().row(0)
+    return "|".join(str(value) for value in row)
+
+
+def _tables(space: Workspace) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for version in space.store.all_current():
+        if version.row_count is not None:
+            rows[version.dataset] = rows.get(version.dataset, 0) + version.row_count
+    return rows
+
+
+def _call(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise HeadwaterError(f"{url} answered {error.code}: {error.read().decode(errors='replace')[:500]}") from error
+
+
+def _announce(settings: Settings) -> None:
+    _say("ready; Ctrl-C stops everything")
+    for name, url in urls(settings).items():
+        _say(f"  {name:<8} {url}")
+
+
+def _stay(services: Services, settings: Settings) -> NoReturn:
+    while True:
+        time.sleep(1.0)
+        if event := services.watch():
+            _say(event)
+        # Attaching starts the server again if somebody ended it.
+        attach(settings).close()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(f"headwater: {text}", file=sys.stderr, flush=True)

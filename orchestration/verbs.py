@@ -1,0 +1,256 @@
+"""The verbs of the command line that work on the project directly. Each returns an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from lineage import dvc
+from lineage.discover import discover
+from lineage.errors import NotFoundError, RequestError
+from lineage.plan import Declared, Workspace
+from lineage.ports import CheckReport, Ports
+from lineage.run import Door, Outcome, run_steps
+from lineage.settings import Settings
+from lineage.spec import Step
+from orchestration.project import make_runner, open_workspace
+
+_STATES = {"current": "up to date", "restored": "restored", "complete": "computed"}
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater run [STEP] [--partition P]`."""
+    door = Door("dvc" if "DVC_STAGE" in os.environ else "cli")
+    with open_workspace(settings) as space:
+        steps = (space.project.step(arguments.step),) if arguments.step else space.project.steps
+        run_steps(make_runner(space, door, _print_outcome), steps, arguments.partition)
+        _warn_if_stale(space)
+    return 0
+
+
+def list_steps(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater list`."""
+    with open_workspace(settings) as space:
+        rows = [_step_row(space, step) for step in space.project.steps]
+    if arguments.json:
+        _print_json(rows)
+    elif not rows:
+        print(f"No pipelines are declared in {settings.pipelines}/; docs/tutorial.md shows how.")
+    else:
+        _print_table(("step", "kind", "partitions", "rows", "version"), [_list_line(row) for row in rows])
+    return 0
+
+
+def trace(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater trace ID`: 1 when the trace is not complete."""
+    from lineage.trace import trace as trace_prediction
+
+    with open_workspace(settings) as space:
+        found = trace_prediction(space, arguments.id)
+    if arguments.json:
+        _print_json(found)
+    else:
+        _print_trace(found)
+    return 0 if found["complete"] else 1
+
+
+def replay(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater replay ID`: 1 when bits differ."""
+    from lineage.replay import replay as replay_prediction
+
+    with open_workspace(settings) as space:
+        found = replay_prediction(space, arguments.id, Ports())
+    if arguments.json:
+        _print_json(found)
+    else:
+        print(f"{found['result']}: margin {found['margin']!r} (bits {found['margin_bits']}, {found['engine']})")
+        for line in found["differences"]:
+            print(f"  {line}")
+    return 0 if found["identical"] else 1
+
+
+def verify(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater verify`: 1 when any file is not what was recorded."""
+    from lineage.verify import verify as verify_files
+
+    with open_workspace(settings) as space:
+        found = verify_files(space)
+    if arguments.json:
+        damaged = [vars(item) for item in found.damaged]
+        _print_json({"versions": found.versions, "files": found.files, "damaged": damaged})
+    else:
+        print(f"{found.files} files of {found.versions} versions compared, {len(found.damaged)} damaged.")
+        for item in found.damaged:
+            print(f"  {item}")
+    return 1 if found.damaged else 0
+
+
+def validate(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater validate PATH --suite NAME`: 1 when a blocking expectation failed."""
+    from validations.check import validate_file
+
+    report = validate_file(Path(arguments.path), _suite_file(arguments.suite, settings))
+    if arguments.json:
+        _print_json(_report_json(report))
+    else:
+        _print_report(report)
+    return 0 if report.success else 1
+
+
+def predict(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater predict MODEL --key K | --json FILE`: 1 when a key is unknown."""
+    from serving.predict import Predictor
+
+    with open_workspace(settings) as space:
+        predictor = Predictor(space)
+        if arguments.key:
+            answer = predictor.by_key(arguments.model, arguments.key)
+        else:
+            answer = predictor.by_features(arguments.model, _read_columns(Path(arguments.features)))
+    found = answer.to_json()
+    _print_json(found)
+    return 1 if any("error" in entry for entry in found["predictions"]) else 0
+
+
+def models(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater models list|show MODEL`."""
+    from serving.registry import list_models, show_model
+
+    with open_workspace(settings) as space:
+        if arguments.action == "show":
+            _print_json(show_model(space, arguments.model))
+            return 0
+        found = list_models(space)
+    if arguments.json:
+        _print_json(found)
+    else:
+        columns = ("model", "version", "aliases", "trained at")
+        rows = [(m["name"], m["digest"][:12], ", ".join(m["aliases"]) or "-", m["trained_at"]) for m in found]
+        _print_table(columns, rows)
+    return 0
+
+
+def dvc_files(arguments: argparse.Namespace, settings: Settings) -> int:
+    """`headwater dvc sync|check`: needs no database."""
+    space = Declared(settings, discover(settings))
+    if arguments.action == "sync":
+        for name in dvc.sync(space):
+            print(f"wrote {name}")
+        return 0
+    stale = dvc.stale_files(space)
+    if stale:
+        print(f"{', '.join(stale)} not in step with the declarations; run `headwater dvc sync`.", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    rows = "" if outcome.version.row_count is None else f"{outcome.version.row_count:>10,} rows"
+    print(f"{outcome.label:<34} {_STATES[outcome.state]:<11}{rows:>16}  {outcome.seconds:6.2f} s", flush=True)
+
+
+def _warn_if_stale(space: Workspace) -> None:
+    if (space.root / "dvc.yaml").exists() and dvc.stale_files(space):
+        print("dvc.yaml and params.yaml are stale; run `headwater dvc sync`.", file=sys.stderr)
+
+
+def _step_row(space: Workspace, step: Step) -> dict[str, Any]:
+    versions = space.store.current(step.dataset)
+    counts = [version.row_count for version in versions.values() if version.row_count is not None]
+    return {
+        "step": step.full_name,
+        "kind": step.kind,
+        "description": step.description,
+        "inputs": [item.full_name for item in space.project.inputs(step)],
+        "partitions": [key for key in versions if key],
+        "versions": {key: version.sha256 for key, version in versions.items()},
+        "row_count": sum(counts) if counts else None,
+    }
+
+
+def _list_line(row: dict[str, Any]) -> tuple[str, ...]:
+    keys = row["partitions"]
+    span = f"{keys[0]} … {keys[-1]} ({len(keys)})" if keys else "-"
+    rows = "-" if row["row_count"] is None else f"{row['row_count']:,}"
+    versions = [*row["versions"].values()]
+    return row["step"], row["kind"], span, rows, versions[-1][:12] if versions else "not yet"
+
+
+def _suite_file(name: str, settings: Settings) -> Path:
+    folder = settings.root / "validations" / "suites"
+    for path in (Path(name), folder / f"{name}.json"):
+        if path.is_file():
+            return path
+    known = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.json"))
+    raise NotFoundError(f"There is no suite {name!r}; {', '.join(known) or 'none'} are in {folder}.", tuple(known))
+
+
+def _report_json(report: CheckReport) -> dict[str, Any]:
+    expectations = [{**vars(item), "observed": {**item.observed}} for item in report.expectations]
+    return {"suite": report.suite, "success": report.success, "expectations": expectations}
+
+
+def _print_report(report: CheckReport) -> None:
+    passed = sum(item.success for item in report.expectations)
+    print(f"{report.suite}: {passed} of {len(report.expectations)} expectations hold.")
+    for item in report.expectations:
+        if not item.success:
+            seen = ", ".join(f"{key}={value}" for key, value in item.observed.items())
+            print(f"  {'FAILED ' if item.blocking else 'warning'} {item.kind} {item.column or ''} {seen}")
+
+
+def _read_columns(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} is not readable as JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise RequestError(f"{path} must hold an object: feature name -> list of values.")
+    return found
+
+
+def _print_trace(found: dict[str, Any]) -> None:
+    prediction, training = found["prediction"], found["training"]
+    print(f"prediction  {prediction['id']}  margin {prediction['margin']!r}  by {prediction['engine']}")
+    print(f"            made {prediction['made_at']} for {prediction['caller']}, key {prediction['key']}")
+    print(f"model       {prediction['model']}  version {found['bundle']['version'][:12]}")
+    print(f"trained by  run {training['run_id']} at commit {(training['commit'] or 'none')[:12]}")
+    print(f"            on {training['rows']:,} rows of {len(training['tables'])} table versions")
+    for step in found["steps"]:
+        print(f"table       {_place(step)}  version {step['version'][:12]}  run {step['run_id']}")
+    for source in found["sources"]:
+        print(f"source      {_place(source)}  version {source['version'][:12]}  {source['file']}")
+    for problem in found["problems"]:
+        print(f"PROBLEM     {problem}")
+    print("complete" if found["complete"] else "NOT complete")
+
+
+def _place(item: dict[str, Any]) -> str:
+    return f"{item['dataset']}[{item['partition']}]" if item["partition"] else str(item["dataset"])
+
+
+def _print_table(columns: tuple[str, ...], rows: Any) -> None:
+    lines = [columns, *rows]
+    widths = [max(len(str(line[i])) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        print("  ".join(f"{value!s:<{width}}" for value, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+VERBS = {
+    "run": run,
+    "list": list_steps,
+    "trace": trace,
+    "replay": replay,
+    "verify": verify,
+    "validate": validate,
+    "predict": predict,
+    "models": models,
+    "dvc": dvc_files,
+}

@@ -1,0 +1,100 @@
+"""Suite files: Great Expectations' own JSON, read strictly.
+
+GX drops an expectation that it cannot build and goes on; a promise that nobody checks is worse than
+none, so here it is an error that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lineage.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class SuiteFile:
+    """A suite's name and its expectations as GX configurations; an `id` is the position in the file."""
+
+    name: str
+    expectations: tuple[Mapping[str, Any], ...]
+
+
+def read_suite(path: Path) -> SuiteFile:
+    """The suite in a JSON file; SettingsError names the file, what is wrong in it, and the nearest names."""
+    document = _document(path)
+    name, entries = document.get("name"), document.get("expectations")
+    if not isinstance(name, str) or not name or not isinstance(entries, list):
+        raise SettingsError(f"{path} is no suite: it needs a `name` and a list of `expectations`.")
+    return SuiteFile(name, tuple(_expectation(entry, at, path) for at, entry in enumerate(entries)))
+
+
+@lru_cache(maxsize=1)
+def load_gx() -> Any:
+    """The module great_expectations, imported (6 s) at its first use and kept from changing the process."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    shown_by = warnings.showwarning
+    # GX also adds warning filters of its own; leaving the block takes them back.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"module 'sre_\w+' is deprecated", DeprecationWarning)
+        import great_expectations
+
+        # GX sends the whole process's warnings to the log.
+        if warnings.showwarning is not shown_by:
+            logging.captureWarnings(False)
+    return great_expectations
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The suite {path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise SettingsError(f"The suite {path} is not valid JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path} is no suite: its JSON must be an object.")
+    return document
+
+
+def _expectation(entry: Any, position: int, path: Path) -> dict[str, Any]:
+    where = f"{path}: expectation {position + 1}"
+    if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
+        raise SettingsError(f"{where} must be an object with `type` and `kwargs`.")
+    _require_known(str(entry.get("type")), where)
+    configuration = {**entry, "severity": entry.get("severity") or "critical", "id": str(position)}
+    _require_buildable(configuration, f"{where} ({entry['type']})")
+    return configuration
+
+
+def _require_known(kind: str, where: str) -> None:
+    load_gx()
+    from great_expectations.expectations.registry import list_registered_expectation_implementations
+
+    known = list_registered_expectation_implementations()
+    if kind not in known:
+        near = get_close_matches(kind, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see great_expectations.expectations."
+        raise SettingsError(f"{where} has the unknown type {kind!r}; {hint}")
+
+
+def _require_buildable(configuration: dict[str, Any], where: str) -> None:
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    try:
+        ExpectationConfiguration(**configuration).to_domain_obj()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise SettingsError(f"{where} has wrong kwargs: {wrong}.") from error
+    except (GreatExpectationsError, TypeError, ValueError) as error:
+        raise SettingsError(f"{where} is not valid: {error}.") from error
