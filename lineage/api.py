@@ -1,7 +1,7 @@
 """The lineage service: OpenLineage events in, the graph out in Marquez's shapes, and a page that draws it.
 
-A door: it translates HTTP to and from intake.py, projection.py and graph.py. The only module of `lineage`
-that knows a web framework.
+A door: it translates HTTP to and from intake.py, projection.py, graph.py and catalog.py. The only module of
+`lineage` that knows a web framework.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import psycopg
-from fastapi import APIRouter, Depends, FastAPI, Path as PathPart, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lineage import graph, marquez
+from lineage import catalog, graph
 from lineage.errors import DatabaseError, NotFoundError
 from lineage.intake import MOST_BYTES, EventError, EventTooLargeError, find_fault, parse_time, read_json
 from lineage.pool import StorePool
@@ -35,7 +35,6 @@ from lineage.settings import Settings
 from lineage.store import Store
 
 _UI = Path(__file__).parent / "ui"
-_MOST_NODES = 10_000
 # The page needs nothing from elsewhere, and names that come from events must not become scripts.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -49,12 +48,13 @@ _HEADERS = {
 def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> FastAPI:
     """The service of one project. While it runs it also relays events to OPENLINEAGE_URL, if that is set.
 
-    `environ` (the process's own by default) may name OPENLINEAGE_API_KEY, the bearer token for the relay.
+    `environ` (the process's own by default) may name OPENLINEAGE_API_KEY, the relay's bearer token. Raises
+    SettingsError if either is malformed.
     """
     env = os.environ if environ is None else environ
     relay = None
     if settings.openlineage_url:
-        relay = Relay(settings, settings.openlineage_url, api_key=env.get("OPENLINEAGE_API_KEY"))
+        relay = Relay(settings, settings.openlineage_url, api_key=env.get("OPENLINEAGE_API_KEY") or None)
     app = FastAPI(title="Headwater lineage", lifespan=_lifespan(relay), docs_url=None, redoc_url=None)
     app.state.pool = StorePool(settings)
     app.router.redirect_slashes = False
@@ -62,7 +62,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     app.mount("/ui", StaticFiles(directory=_UI))
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    app.add_middleware(_Edge)
+    app.add_middleware(_Gate)
     return app
 
 
@@ -79,8 +79,8 @@ def _lifespan(relay: Relay | None) -> Callable[[FastAPI], AbstractAsyncContextMa
     return lifespan
 
 
-class _Edge:
-    """What every request passes: names stay percent-encoded in the path, strangers' pages may not write."""
+class _Gate:
+    """What every request passes: names stay percent-encoded in the path, other sites' pages are turned away."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -97,12 +97,12 @@ class _Edge:
 
         # Decoded, a slash inside a name would look like one between names.
         scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
-        app = self._app if _is_own_page(scope) else _error(403, "This service takes no requests of other sites.")
+        app = self._app if _is_own_page(scope) else _error(403, "Pages of other sites may not ask here.")
         await app(scope, receive, send_with_headers)
 
 
 def _is_own_page(scope: Scope) -> bool:
-    """Whether a browser sent this for a page of ours; other clients send no Origin."""
+    """Whether a page of ours sent this, or no browser at all: only browsers send an Origin."""
     headers = dict(scope["headers"])
     origin = headers.get(b"origin")
     return origin is None or urlsplit(origin).netloc == headers.get(b"host")
@@ -112,11 +112,7 @@ def _error(status: int, message: str, **more: Any) -> JSONResponse:
     return JSONResponse({"error": message, **more}, status)
 
 
-def _not_found(_: Request, error: Any) -> Response:
-    return _error(404, str(error), candidates=list(error.candidates))
-
-
-def _unavailable(_: Request, error: Any) -> Response:
+def _unavailable(_: Request, error: Exception) -> Response:
     response = _error(503, str(error))
     response.headers["Retry-After"] = "1"
     return response
@@ -133,7 +129,7 @@ def _bad_parameter(_: Request, error: Any) -> Response:
 
 
 _ANSWERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
-    NotFoundError: _not_found,
+    NotFoundError: lambda _, error: _error(404, str(error), candidates=list(error.candidates)),
     DatabaseError: _unavailable,
     EventError: _out_of_spec,
     RequestValidationError: _bad_parameter,
@@ -141,70 +137,72 @@ _ANSWERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
     HTTPException: lambda _, error: _error(error.status_code, error.detail),
 }
 
+_doors = APIRouter()
+
 
 async def _pool(request: Request) -> StorePool:
     pool: StorePool = request.app.state.pool
     return pool
 
 
-def _timestamp(text: str) -> datetime:
-    if time := parse_time(text):
-        return time
-    raise ValueError("write it as an RFC 3339 time with a zone, such as 2013-03-01T12:00:00Z")
-
-
-_doors = APIRouter()
-_Pool = Annotated[StorePool, Depends(_pool)]
-_Name = Annotated[str, PathPart(), AfterValidator(unquote)]
-_Depth = Annotated[int, Query(ge=0, le=_MOST_NODES)]
-_Limit = Annotated[int, Query(ge=1, le=_MOST_NODES)]
-_Offset = Annotated[int, Query(ge=0, lt=2**63)]
-_Time = Annotated[str | None, Query(), AfterValidator(lambda text: _timestamp(text) if text else None)]
-
-
-@_doors.post("/api/v1/lineage", status_code=201)
-async def post_event(request: Request, pool: _Pool) -> Response:
-    """Keep one OpenLineage event; the answer comes when it is durable."""
-    event = await _read_body(request)
-    if fault := find_fault(event):
-        raise EventError(fault)
-    await run_in_threadpool(pool.use, lambda store: _keep(store, [event]))
-    return Response(status_code=201)
-
-
-@_doors.post("/api/v1/lineage/batch")
-async def post_batch(request: Request, pool: _Pool) -> Response:
-    """Keep the events of a list that are in spec, and say which are not."""
-    events = await _read_body(request)
-    if not isinstance(events, list):
-        return _error(400, "A batch is a JSON list of events.", path="$", reason="is not a list")
-    faults = {index: fault for index, event in enumerate(events) if (fault := find_fault(event))}
-    good = [event for index, event in enumerate(events) if index not in faults]
-    await run_in_threadpool(pool.use, lambda store: _keep(store, good))
-    return JSONResponse(
-        {
-            "status": "partial_success" if faults else "success",
-            "summary": {
-                "received": len(events),
-                "successful": len(good),
-                "failed": len(faults),
-                "retriable": 0,
-                "non_retriable": len(faults),
-            },
-            "failed_events": [
-                {"index": index, "reason": str(fault), "retriable": False} for index, fault in faults.items()
-            ],
-        }
-    )
-
-
-async def _read_body(request: Request) -> Any:
+async def _sent(request: Request) -> tuple[bytes, str]:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_BYTES:
             raise EventTooLargeError
-    return await run_in_threadpool(read_json, bytes(body), request.headers.get("content-encoding", ""))
+    return bytes(body), request.headers.get("content-encoding", "")
+
+
+def _time(text: str) -> datetime:
+    if time := parse_time(text):
+        return time
+    raise ValueError("write it as an RFC 3339 time with a zone, such as 2013-03-01T12:00:00Z")
+
+
+async def _page(
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
+) -> catalog.Page:
+    return catalog.Page(limit, offset)
+
+
+_Pool = Annotated[StorePool, Depends(_pool)]
+_Sent = Annotated[tuple[bytes, str], Depends(_sent)]
+_Page = Annotated[catalog.Page, Depends(_page)]
+_Name = Annotated[str, AfterValidator(unquote)]
+_Time = Annotated[datetime | None, BeforeValidator(_time)]
+_Sort = Annotated[Literal["asc", "desc"], BeforeValidator(str.lower), Query(alias="sortDirection")]
+
+
+@_doors.post("/api/v1/lineage", status_code=201)
+def post_event(sent: _Sent, pool: _Pool) -> Response:
+    """Keep one OpenLineage event; the answer comes when it is durable."""
+    event = read_json(*sent)
+    if fault := find_fault(event):
+        raise EventError(fault)
+    pool.use(lambda store: _keep(store, [event]))
+    return Response(status_code=201)
+
+
+@_doors.post("/api/v1/lineage/batch")
+def post_batch(sent: _Sent, pool: _Pool) -> Response:
+    """Keep the events of a list that are in spec, and say which are not."""
+    events = read_json(*sent)
+    if not isinstance(events, list):
+        return _error(400, "A batch is a JSON list of events.", path="$", reason="is not a list")
+    faults = {index: fault for index, event in enumerate(events) if (fault := find_fault(event))}
+    good = [event for index, event in enumerate(events) if index not in faults]
+    pool.use(lambda store: _keep(store, good))
+    failed = [{"index": index, "reason": str(fault), "retriable": False} for index, fault in faults.items()]
+    summary = {
+        "received": len(events),
+        "successful": len(good),
+        "failed": len(failed),
+        "retriable": 0,
+        "non_retriable": len(failed),
+    }
+    status = "partial_success" if failed else "success"
+    return JSONResponse({"status": status, "summary": summary, "failed_events": failed})
 
 
 def _keep(store: Store, events: list[dict[str, Any]]) -> None:
@@ -216,8 +214,8 @@ def _keep(store: Store, events: list[dict[str, Any]]) -> None:
 def get_lineage(
     pool: _Pool,
     node_id: Annotated[str | None, Query(alias="nodeId")] = None,
-    depth: _Depth = 20,
-    limit: _Limit = 2_000,
+    depth: Annotated[int, Query(ge=0, le=10_000)] = 20,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 2_000,
 ) -> Response:
     """The graph within `depth` edges of a node, or all of it."""
     if node_id is None:
@@ -232,6 +230,55 @@ def get_lineage(
 
 
 @_doors.get("/api/v1/events/lineage")
-def get_events(
-    pool: _Pool, request: Request, before: _Time = None, after: _Time = None, page: _Page = None
-) -> Response: ...
+def get_events(pool: _Pool, page: _Page, before: _Time = None, after: _Time = None, sort: _Sort = "desc") -> Response:
+    """The events, newest first unless asked otherwise."""
+    return JSONResponse(pool.use(lambda store: catalog.list_events(store, page, after=after, before=before, sort=sort)))
+
+
+@_doors.get("/api/v1/namespaces")
+def get_namespaces(pool: _Pool) -> Response:
+    """Every namespace."""
+    return JSONResponse(pool.use(catalog.list_namespaces))
+
+
+@_doors.get("/api/v1/namespaces/{namespace}/datasets")
+def get_datasets(pool: _Pool, namespace: _Name, page: _Page) -> Response:
+    """The datasets of a namespace."""
+    return JSONResponse(pool.use(lambda store: catalog.list_datasets(store, namespace, page)))
+
+
+@_doors.get("/api/v1/namespaces/{namespace}/datasets/{name}")
+def get_dataset(pool: _Pool, namespace: _Name, name: _Name) -> Response:
+    """One dataset."""
+    return JSONResponse(pool.use(lambda store: catalog.read_dataset(store, namespace, name)))
+
+
+@_doors.get("/api/v1/namespaces/{namespace}/jobs")
+def get_jobs(pool: _Pool, namespace: _Name, page: _Page) -> Response:
+    """The jobs of a namespace."""
+    return JSONResponse(pool.use(lambda store: catalog.list_jobs(store, namespace, page)))
+
+
+@_doors.get("/api/v1/namespaces/{namespace}/jobs/{name}")
+def get_job(pool: _Pool, namespace: _Name, name: _Name) -> Response:
+    """One job, with its latest run."""
+    return JSONResponse(pool.use(lambda store: catalog.read_job(store, namespace, name)))
+
+
+@_doors.get("/api/v1/jobs/runs/{run_id}")
+def get_run(pool: _Pool, run_id: _Name) -> Response:
+    """One run, with its facets."""
+    return JSONResponse(pool.use(lambda store: catalog.read_run(store, run_id)))
+
+
+@_doors.get("/health")
+def get_health(pool: _Pool) -> Response:
+    """Whether events can be kept."""
+    pool.use(lambda store: store.row("ping"))
+    return JSONResponse({"status": "ok"})
+
+
+@_doors.get("/")
+def get_page() -> Response:
+    """The page that draws the graph."""
+    return FileResponse(_UI / "index.html")

@@ -154,21 +154,37 @@ def _start_dagster(services: Services, settings: Settings, workspace: Path) -> N
 def _prepare_storage(settings: Settings, attachment: Attachment, environment: Mapping[str, str]) -> None:
     """Create or migrate Dagster's tables, before several of its processes would do so at once."""
     if not storage_is_prepared(settings, attachment):
-        _run_to_end([sys.executable, "-m", "dagster", "instance", "migrate"], environment, settings)
+        command = [sys.executable, "-m", "dagster", "instance", "migrate"]
+        _run_to_end(command, environment, settings, log="migrate.log")
         storage_prepared(settings)
 
 
-def _run_to_end(command: list[str], environment: Mapping[str, str], settings: Settings) -> None:
-    """Run a helper process; its lines are ours. HeadwaterError when it fails."""
-    process = spawn(command, environment=environment, root=settings.root, output=sys.stderr.fileno())
-    try:
-        code = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+def _run_to_end(
+    command: list[str], environment: Mapping[str, str], settings: Settings, *, log: str | None = None
+) -> None:
+    """Run a helper process to its end; its lines are ours, or go to a log. HeadwaterError when it fails."""
+    with _output(settings, log) as output:
+        process = spawn(command, environment=environment, root=settings.root, output=output)
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
     if code != 0:
-        raise HeadwaterError(f"`{' '.join(command[2:])}` ended with {code}; what failed is said above.")
+        where = f"see {settings.home / 'logs' / log}" if log else "what failed is said above"
+        raise HeadwaterError(f"`{' '.join(command[2:])}` ended with {code}; {where}.")
+
+
+@contextmanager
+def _output(settings: Settings, log: str | None) -> Iterator[int]:
+    if log is None:
+        yield sys.stderr.fileno()
+        return
+    folder = settings.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / log).open("ab") as stream:
+        yield stream.fileno()
 
 
 def _print_once(settings: Settings, clock: Clock, started: float) -> None:

@@ -57,11 +57,16 @@ def validate_file(path: Path, suite: Path) -> CheckReport:
 
 
 def _convert_csv(path: Path, table: Path) -> None:
+    import pyarrow as pa
     import pyarrow.csv as pc
     import pyarrow.parquet as pq
 
     options = pc.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True)
     rows = _read(path, "CSV", lambda: pc.read_csv(path, convert_options=options))
+    # Arrow takes a column that is not UTF-8 for binary, and no expectation can read that.
+    undecoded = [field.name for field in rows.schema if pa.types.is_binary(field.type)]
+    if undecoded:
+        raise SourceError(f"{path} is not UTF-8 in the columns {', '.join(undecoded)}; convert it.", str(path))
     pq.write_table(rows, table)
 
 

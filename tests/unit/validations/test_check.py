@@ -370,7 +370,7 @@ def test_a_parquet_file_is_validated_as_it_is(tmp_path):
         ("text.parquet", b"id\n1\n", "not readable as Parquet"),
         ("empty.csv", b"", "not readable as CSV"),
         ("ragged.csv", b"a,b\n1\n", "not readable as CSV"),
-        ("binary.csv", b"a\n\xff\xfe\n", "binary.csv"),
+        ("latin.csv", b"a,b\nZ\xfcrich,1\n", "not UTF-8 in the columns a"),
         ("rows.json", b"{}", "neither .parquet nor .csv"),
     ],
 )

@@ -30,8 +30,10 @@ def table(tmp_path_factory) -> Callable[[str, str | None], Path]:
     def written(name: str, month: str | None = None) -> Path:
         path = folder / f"{name}-{month}.parquet"
         if not path.exists():
-            frame = features(written, month) if name == "features" else source(name, month, folder)
-            write_table(frame, path, key=(), keep_order=True)
+            if name == "features":
+                write_table(features(written, month), path, key=("flight_id",), keep_order=False)
+            else:
+                write_table(source(name, month, folder), path, key=(), keep_order=True)
         return path
 
     return written
@@ -122,7 +124,8 @@ def without(column: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
 
 def few(table: Callable[[str, str | None], Path], name: str) -> pl.DataFrame:
     month = MONTHS[0] if name in ("departures", "weather", "features") else None
-    return pl.read_parquet(table(name, month)).head(200)
+    frame = pl.read_parquet(table(name, month))
+    return frame.gather_every(max(1, len(frame) // 200))
 
 
 @pytest.mark.parametrize("name", NAMES)

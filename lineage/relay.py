@@ -1,0 +1,181 @@
+"""Sending recorded events on to the additional backend that OPENLINEAGE_URL names.
+
+A run only queues its events, in its own transaction; this sends them, in order, whenever the backend answers.
+No transaction is open while sending. An event may arrive twice (after a crash between sending and forgetting
+it), none is lost.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+
+from lineage.errors import DatabaseError, SettingsError
+from lineage.settings import Settings
+from lineage.store import Row, Store
+
+_LOCK = "relay"
+# These are about our address, our key or the moment; other 4xx are about the event, which will not change.
+_NOT_ABOUT_THE_EVENT = (401, 403, 404, 405, 407, 408, 425, 429)
+# A backend that answers 5xx to one event so often, and is there, has a fault that only this event finds.
+_MOST_SERVER_ERRORS = 12
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """What one round of sending came to: events accepted and events kept for later."""
+
+    sent: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why an event was not accepted; `final` when it never will be."""
+
+    reason: str
+    final: bool
+
+
+def relay_once(
+    store: Store, url: str, *, limit: int = 100, timeout_seconds: float = 2.0, api_key: str | None = None
+) -> Relayed:
+    """Send at most `limit` due events to the backend at `url`, oldest first; never raises for a dead backend.
+
+    The first event that cannot be delivered now ends the round and waits, with those behind it, for its next
+    attempt. Does nothing while another relay is sending. Raises SettingsError if `url` is none.
+    """
+    backend = _Backend(url, timeout_seconds, api_key)
+    if store.is_locked(_LOCK):
+        return Relayed(0, 0)
+    with store.lock(_LOCK), backend:
+        return _send_all(store, backend, store.rows("relay_queue", limit=limit))
+
+
+def _send_all(store: Store, backend: _Backend, events: list[Row]) -> Relayed:
+    sent = failed = 0
+    for event in events:
+        failure = backend.send(event["body"], event["attempts"])
+        if failure is None:
+            store.run("delete_relay", event_id=event["event_id"])
+            sent += 1
+            continue
+        failed += 1
+        query = "refuse_relay" if failure.final else "postpone_relay"
+        store.run(query, event_id=event["event_id"], error=failure.reason)
+        if not failure.final:
+            break
+    return Relayed(sent, failed)
+
+
+class _Backend:
+    """One connection to an OpenLineage endpoint. It follows no redirects: they would drop the event, not move it."""
+
+    def __init__(self, url: str, timeout_seconds: float, api_key: str | None) -> None:
+        scheme, host, port, self._path = _parse(url)
+        connect = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+        self._connection = connect(host, port, timeout=timeout_seconds)
+        self._headers = {"Content-Type": "application/json", **_authorization(api_key)}
+
+    def __enter__(self) -> _Backend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def send(self, event: Mapping[str, Any], attempts: int) -> _Failure | None:
+        """Deliver one event; None when the backend has accepted it."""
+        try:
+            self._connection.request("POST", self._path, json.dumps(event).encode(), self._headers)
+            with self._connection.getresponse() as response:
+                response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            return _Failure(f"{type(error).__name__}: {error}", final=False)
+        return _judge(response.status, attempts)
+
+
+def _judge(status: int, attempts: int) -> _Failure | None:
+    if 200 <= status < 300:
+        return None
+    hopeless = 400 <= status < 500 and status not in _NOT_ABOUT_THE_EVENT
+    tiresome = status >= 500 and attempts >= _MOST_SERVER_ERRORS
+    return _Failure(f"HTTP {status}", final=hopeless or tiresome)
+
+
+def _parse(url: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path to post to."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        # Not quoted: people write passwords into URLs.
+        raise SettingsError("OPENLINEAGE_URL is not an HTTP URL; write it as https://lineage.example.org:5000.")
+    path = parts.path.rstrip("/")
+    path = path if path.endswith("lineage") else f"{path}/api/v1/lineage"
+    return parts.scheme, parts.hostname, port, f"{path}?{parts.query}" if parts.query else path
+
+
+def _authorization(api_key: str | None) -> dict[str, str]:
+    if api_key is None:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise SettingsError("OPENLINEAGE_API_KEY holds characters that no HTTP header may; copy it again.")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
+class Relay:
+    """Sends what is due, in the background, from start() to stop()."""
+
+    def __init__(self, settings: Settings, url: str, *, api_key: str | None = None, pause_seconds: float = 1.0) -> None:
+        _Backend(url, 1.0, api_key)  # A mistake in them is better heard at the start than never.
+        self._settings, self._url, self._api_key = settings, url, api_key
+        self._pause_seconds = pause_seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._backend_answers = True
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the round in progress; what is not sent stays queued."""
+        self._stopped.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                with Store(self._settings) as store:
+                    self._send_until_stopped(store)
+            except (DatabaseError, psycopg.OperationalError) as error:
+                _log.warning("The relay lost the database and will try again: %s", error)
+                self._stopped.wait(5 * self._pause_seconds)
+
+    def _send_until_stopped(self, store: Store) -> None:
+        while not self._stopped.is_set():
+            done = relay_once(store, self._url, limit=20, api_key=self._api_key)
+            self._report(done)
+            if not done.sent:
+                self._stopped.wait(self._pause_seconds)
+
+    def _report(self, done: Relayed) -> None:
+        if done.failed and self._backend_answers:
+            _log.warning("The backend at OPENLINEAGE_URL does not accept events; they wait, table relay says why.")
+        if done.sent and not self._backend_answers:
+            _log.warning("The backend at OPENLINEAGE_URL accepts events again.")
+        if done != Relayed(0, 0):
+            self._backend_answers = not done.failed
