@@ -31,9 +31,9 @@ repro: $(BIN)/.installed  ## dvc repro: rerun what changed
 lock:  ## pin the newest versions that pyproject.toml allows
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-strip-extras \
 		--python-version 3.11 --prerelease=if-necessary-or-explicit pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-strip-extras \
 		--python-version 3.11 --prerelease=if-necessary-or-explicit --extra dev -c requirements.lock \
 		pyproject.toml -o requirements-dev.lock
 

@@ -168,9 +168,24 @@ def new_home():
         yield home
 
 
+@pytest.fixture(scope="module")
+def reused_private_home():
+    """What `reused_home` is, for homes that only their owner reaches."""
+    with temporary_home(0o700) as home:
+        yield home
+
+
 @pytest.fixture
-def private_home():
-    """A home that only its owner reaches, like a clone in /root."""
+def private_home(reused_private_home):
+    """A home that only its owner reaches, like a clone in /root, and that was used before."""
+    use(reused_private_home)
+    yield reused_private_home
+    assert eventually(lambda: is_stopped(reused_private_home)), "the test left its server running"
+
+
+@pytest.fixture
+def new_private_home():
+    """A home that only its owner reaches and nobody has used."""
     with temporary_home(0o700) as home:
         yield home
 
@@ -189,6 +204,12 @@ def blank(server):
     tell(to_url(admin), "create role guest login password 'guest'", "create database blank owner guest")
     yield admin | {"dbname": "blank"}
     tell(to_url(admin), "drop database blank with (force)", "drop role guest")
+
+
+def use(home: Path) -> None:
+    """Attach once and wait until the server has stopped."""
+    attach(settings(home)).close()
+    assert eventually(lambda: is_stopped(home))
 
 
 def ask(url: str, query: str, *parameters):
@@ -372,7 +393,7 @@ def test_six_racing_starters_get_one_server(new_home):
 
 def test_killed_starter_leaves_nothing_in_the_way(new_home):
     """Whenever the first starter is killed, the next one gets a server."""
-    for pause_seconds in (0.3, 0.5, 0.7, 0.9):
+    for pause_seconds in (0.3, 0.6, 0.9):
         with client(new_home):
             time.sleep(pause_seconds)
 
@@ -396,8 +417,7 @@ def test_home_removed_under_a_running_server_begins_anew(new_home):
 @needs_proc
 def test_leftover_pid_of_another_process_does_not_matter(home):
     """A postmaster.pid whose number now belongs to somebody else does not keep the server from starting."""
-    attach(settings(home)).close()
-    assert eventually(lambda: is_stopped(home))
+    use(home)
     status = data_of(home).stat()
     who = {"user": status.st_uid, "group": status.st_gid, "extra_groups": []} if ROOT else {}
     with subprocess.Popen(["sleep", "60"], cwd="/", **who) as sleeper:
@@ -410,26 +430,26 @@ def test_leftover_pid_of_another_process_does_not_matter(home):
             sleeper.kill()
 
 
-def test_server_that_cannot_start_says_why(new_home):
+def test_server_that_cannot_start_says_why(home):
     """A server that refuses its configuration gives one sentence with the reason and the log."""
-    attach(settings(new_home)).close()
-    assert eventually(lambda: is_stopped(new_home))
-    with (data_of(new_home) / "postgresql.conf").open("a") as file:
-        file.write("max_connections = many\n")
+    use(home)
+    configuration = data_of(home) / "postgresql.auto.conf"
+    before = configuration.read_text()
+    configuration.write_text(before + "max_connections = many\n")
 
     with pytest.raises(DatabaseError, match=r"did not start \(.*FATAL.*server\.log"):
-        attach(settings(new_home))
+        attach(settings(home))
+    configuration.write_text(before)
 
 
-def test_lost_secrets_are_named(new_home):
+def test_lost_secrets_are_named(home):
     """Without its secrets the server cannot be used, and the message says what to restore."""
-    attach(settings(new_home)).close()
-    assert eventually(lambda: is_stopped(new_home))
-    (new_home / "postgres" / "secrets.json").unlink()
+    use(home)
+    kept = (home / "postgres" / "secrets.json").rename(home / "kept.json")
 
     with pytest.raises(DatabaseError, match=r"secrets\.json has no password .* restore it"):
-        attach(settings(new_home))
-    assert eventually(lambda: is_stopped(new_home))
+        attach(settings(home))
+    kept.rename(home / "postgres" / "secrets.json")
 
 
 # --- secrets ----------------------------------------------------------------------------------------------
@@ -496,21 +516,21 @@ def run_python(script: str, *words: str, prefix: tuple[str, ...] = (), **options
         return subprocess.CompletedProcess(command, error.errno or 1, "", str(error))
 
 
-def test_unprivileged_account_runs_its_own_server(private_home):
+def test_unprivileged_account_runs_its_own_server(new_private_home):
     """Without root, everything lies in the home and belongs to its owner."""
     how = unprivileged()
     uid = pwd.getpwnam("nobody").pw_uid if ROOT else os.geteuid()
-    for folder in (private_home.parent, private_home):
+    for folder in (new_private_home.parent, new_private_home):
         os.chown(folder, uid, -1)
 
-    with client(private_home, **how) as only:
+    with client(new_private_home, **how) as only:
         assert ask(only.url, "select 1") == (1,)
-        assert data_of(private_home) == private_home / "postgres" / "data"
-        assert {uid} == {path.stat().st_uid for path in (private_home / "postgres").iterdir()}
-        assert stat.S_IMODE((private_home / "postgres").stat().st_mode) == 0o700
+        assert data_of(new_private_home) == new_private_home / "postgres" / "data"
+        assert {uid} == {path.stat().st_uid for path in (new_private_home / "postgres").iterdir()}
+        assert stat.S_IMODE((new_private_home / "postgres").stat().st_mode) == 0o700
         only.leave()
 
-    assert eventually(lambda: is_stopped(private_home))
+    assert eventually(lambda: is_stopped(new_private_home))
 
 
 @needs_root
@@ -580,54 +600,44 @@ def test_data_elsewhere_follow_a_moved_home(private_home):
     assert eventually(lambda: is_stopped(private_home))
     moved = private_home.rename(private_home.with_name("moved"))
 
-    try:
-        with attach(settings(moved)) as server:
-            assert ask(server.url(APP_ROLE), "select id from headwater.kept") == (1,)
-    finally:
-        assert eventually(lambda: is_stopped(moved))
-        moved.rename(private_home)
+    with attach(settings(moved)) as server:
+        assert ask(server.url(APP_ROLE), "select id from headwater.kept") == (1,)
+    assert eventually(lambda: is_stopped(moved))
+    moved.rename(private_home)
 
 
 @needs_root
 def test_copied_home_gets_data_of_its_own(private_home):
     """A copy of a home never writes to the data of the original."""
-    attach(settings(private_home)).close()
-    assert eventually(lambda: is_stopped(private_home))
     copied = private_home.with_name("copied")
     shutil.copytree(private_home, copied)
 
-    try:
-        with attach(settings(private_home)) as original, attach(settings(copied)) as copy:
-            assert data_of(private_home) != data_of(copied)
-            assert ask(original.owner_url, "show data_checksums") == ask(copy.owner_url, "show data_checksums")
-    finally:
-        discard(copied)
+    with attach(settings(private_home)), attach(settings(copied)):
+        assert data_of(private_home) != data_of(copied)
+    discard(copied)
 
 
 @needs_root
 def test_home_made_anew_does_not_meet_old_data(private_home):
     """A home deleted and made again at the same path begins empty."""
-    with attach(settings(private_home)):
-        old = data_of(private_home).parent
-    assert eventually(lambda: is_stopped(private_home))
-    shutil.rmtree(private_home)
+    old = data_of(private_home)
+    away = private_home.rename(private_home.with_name("away"))
 
-    try:
-        with attach(settings(private_home)):
-            assert data_of(private_home).parent != old
-    finally:
-        shutil.rmtree(old)
+    with attach(settings(private_home)):
+        assert data_of(private_home) != old
+    discard(private_home)
+    away.rename(private_home)
 
 
 @needs_root
 def test_lost_data_elsewhere_are_named(private_home):
     """Data that were elsewhere and are gone are not replaced in silence."""
-    attach(settings(private_home)).close()
-    assert eventually(lambda: is_stopped(private_home))
-    shutil.rmtree(data_of(private_home).parent)
+    place = data_of(private_home).parent
+    away = place.rename(place.with_name("away"))
 
     with pytest.raises(DatabaseError, match="which is gone; put it back"):
         attach(settings(private_home))
+    away.rename(place)
 
 
 @needs_root
@@ -650,17 +660,11 @@ def test_programs_that_nobody_can_run_are_copied(private_home):
         shutil.rmtree(copy)
 
 
-def test_long_path_works():
-    """A path of 200 characters, too long for a socket's address, is as good as any."""
-    with temporary_home(0o755, name="x" * 200) as home, attach(settings(home)) as server:
+def test_long_and_odd_path_works():
+    """A path of 200 characters, too long for a socket, with spaces, commas, quotes and percent signs, works."""
+    with temporary_home(0o755, name="a b,c'd\"e%20+é" + "x" * 180) as home, attach(settings(home)) as server:
         assert ask(server.url(), "select 1") == (1,)
         assert not open_cluster(home / "postgres", None).sockets.is_relative_to(home)
-
-
-def test_odd_path_works():
-    """Spaces, commas, quotes and percent signs in the path reach server and clients unharmed."""
-    with temporary_home(0o755, name="a b,c'd\"e%20+é") as home, attach(settings(home)) as server:
-        assert ask(server.url(), "select 1") == (1,)
 
 
 # --- external servers -------------------------------------------------------------------------------------

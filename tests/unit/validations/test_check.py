@@ -153,8 +153,8 @@ BROKEN = [
     ),
     (
         promise("column_quantile_values_to_be_between", "id",
-                quantile_ranges={"quantiles": [0.5], "value_ranges": [[9, None]]}),
-        {"observed_value": {"quantiles": [0.5], "values": [2]}},
+                quantile_ranges={"quantiles": [1.0], "value_ranges": [[9, None]]}),
+        {"observed_value": {"quantiles": [1.0], "values": [4]}},
     ),
     (
         promise("table_columns_to_match_set", column_set=[*ROWS.columns[1:], "gone"]),
