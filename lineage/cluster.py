@@ -13,6 +13,8 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from lineage.roles import LOGIN_ROLE
 ADMIN = "headwater_admin"
 # A unix socket's address has 108 bytes, the last of them zero; some systems have fewer.
 _LONGEST_SOCKET_BYTES = 100
+_HOUR_SECONDS = 3600.0
 _SETTINGS = (
     "max_connections=200",
     "shared_buffers=64MB",
@@ -141,7 +144,9 @@ def _settle(folder: Path, account: Account) -> Path:
             f"Account {account.name} owns the database in {folder} but cannot enter that folder any more; "
             "make the folders above it searchable again (chmod o+x)."
         )
-    return _move_in(folder, private_base(account) / _digest(folder, _identity(folder)))
+    base = private_base(account)
+    sweep(base)
+    return _move_in(folder, base / _digest(folder, _identity(folder)))
 
 
 def _follow(folder: Path, place: Path, account: Account) -> Path:
@@ -160,6 +165,19 @@ def _follow(folder: Path, place: Path, account: Account) -> Path:
         return _settle(folder, account)
     place.rename(expected)
     return _move_in(folder, expected)
+
+
+def sweep(base: Path) -> None:
+    """Remove the data in `base` whose home was temporary and has been gone for an hour, as after tests.
+
+    Others stay: their homes may be on a disk that is not mounted, or about to be attached to where they moved.
+    """
+    for note in base.glob("*/home"):
+        with suppress(OSError):
+            home, data = Path(note.read_text()), note.with_name("data")
+            idle = time.time() - data.stat().st_mtime > _HOUR_SECONDS and not (data / "postmaster.pid").exists()
+            if idle and home.is_relative_to("/tmp") and not home.exists():  # noqa: S108 - nothing is written there
+                shutil.rmtree(note.parent)
 
 
 def _move_in(folder: Path, place: Path) -> Path:

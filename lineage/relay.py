@@ -161,7 +161,7 @@ class Relay:
             try:
                 with Store(self._settings) as store:
                     self._send_until_stopped(store)
-            except (DatabaseError, psycopg.OperationalError) as error:
+            except (DatabaseError, psycopg.Error) as error:
                 _log.warning("The relay lost the database and will try again: %s", error)
                 self._stopped.wait(5 * self._pause_seconds)
 

@@ -74,7 +74,8 @@ def _comparable(value: Any) -> Any:
     """A value as the model sees it: numbers as float32 bits, NaN as missing."""
     if value is None or isinstance(value, str):
         return value
-    number = float(value)
+    # There is one zero: jsonb keeps no sign of it, and no margin depends on it.
+    number = float(value) + 0.0
     return None if number != number else struct.pack("<f", number)
 
 

@@ -6,17 +6,17 @@ import sys
 
 import uvicorn
 
+from lineage.ports import resolve
 from lineage.settings import read_settings
+
+_APPLICATIONS = {"lineage": "lineage.api:create_app", "serving": "serving.http:create_app"}
 
 
 def main(name: str, port: int) -> None:
     """Serve until told to stop; on loopback only, since nothing here asks who is calling yet."""
     settings = read_settings()
-    if name == "lineage":
-        from lineage.api import create_app
-    else:
-        from serving.http import create_app
-    uvicorn.run(create_app(settings), host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=5)
+    application = resolve(_APPLICATIONS[name])(settings)
+    uvicorn.run(application, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=5)
 
 
 if __name__ == "__main__":

@@ -66,13 +66,18 @@ class Services:
         deadline = time.monotonic() + timeout_seconds
         for kept in self.kept:
             while not _answers(kept.service.ready_url):
-                if kept.process.poll() is not None:
-                    raise HeadwaterError(f"{kept.service.name} ended at its start: {self._log_end(kept.service)}")
+                self._require_running()
                 if time.monotonic() > deadline:
-                    raise HeadwaterError(
-                        f"{kept.service.name} gave no answer in {timeout_seconds:.0f} s; see {self.logs}."
-                    )
+                    name = kept.service.name
+                    raise HeadwaterError(f"{name} gave no answer in {timeout_seconds:.0f} s; see {self.logs}.")
                 time.sleep(0.1)
+        self._require_running()
+
+    def _require_running(self) -> None:
+        for kept in self.kept:
+            if (code := kept.process.poll()) is not None:
+                name = kept.service.name
+                raise HeadwaterError(f"{name} ended with {code} at its start: {self._log_end(kept.service)}")
 
     def watch(self) -> str | None:
         """Restart what ended; returns what happened in words. HeadwaterError when one keeps ending."""

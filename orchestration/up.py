@@ -148,7 +148,7 @@ def _start_dagster(services: Services, settings: Settings, workspace: Path) -> N
     python, port = sys.executable, str(settings.ui_port)
     webserver = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(workspace)]
     services.start(Service("webserver", webserver, f"{urls(settings)['dagster']}/server_info"))
-    services.start(Service("daemon", [python, "-m", "dagster", "daemon", "run", "-w", str(workspace)]))
+    services.start(Service("daemon", [python, "-m", "dagster._daemon", "run", "-w", str(workspace)]))
 
 
 def _prepare_storage(settings: Settings, attachment: Attachment, environment: Mapping[str, str]) -> None:

@@ -244,9 +244,11 @@ def _number(name: str, value: Any) -> float:
     if not isinstance(value, Real):
         raise RequestError(f"feature {name!r} holds {shown(value)}; send numbers, or null for a missing value.")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         return math.inf
+    # One NaN of the many: it is recorded as null, and must come back as the same bits.
+    return math.nan if math.isnan(number) else number
 
 
 def _keys(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:

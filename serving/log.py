@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,13 +13,12 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from lineage.errors import DatabaseError, NotFoundError
+from lineage.predictions import parse_id
 from lineage.store import Row, Store
 from serving.engines import probability
 from serving.features import FeatureRow, Value
 
 LOGISTIC = "binary:logistic"
-
-_ID = re.compile(r"(?P<id>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:\.(?P<row>\d{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ class PredictionLog:
         prediction_id = uuid4()
         try:
             with self._store.transaction():
-                self._insert(prediction_id, asked, rows)
+                self._insert_head(prediction_id, asked)
+                self._insert_rows(prediction_id, rows)
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0]
             raise DatabaseError(
@@ -84,28 +83,18 @@ class PredictionLog:
         logistic = self._objective(head) == LOGISTIC
         return {**_head_json(head), "rows": [_row_json(row, logistic=logistic) for row in rows]}
 
-    def _insert(self, prediction_id: UUID, asked: Asked, rows: Sequence[PredictedRow]) -> None:
-        self._store.run("insert_prediction", prediction_id=prediction_id, made_at=datetime.now(UTC), **vars(asked))
-        self._store.run(
-            "insert_prediction_rows",
-            prediction_id=prediction_id,
-            rows=Jsonb([_row_record(row) for row in rows]),
-        )
+    def _insert_head(self, prediction_id: UUID, asked: Asked) -> None:
+        made_at = datetime.now(UTC)
+        self._store.run("insert_prediction", prediction_id=prediction_id, made_at=made_at, **vars(asked))
+
+    def _insert_rows(self, prediction_id: UUID, rows: Sequence[PredictedRow]) -> None:
+        records = Jsonb([_row_record(row) for row in rows])
+        self._store.run("insert_prediction_rows", prediction_id=prediction_id, rows=records)
 
     def _objective(self, head: Row) -> Any:
         """What the run that trained the bundle was told to learn: the record, not today's declaration."""
         run = self._store.row("run", run_id=head["bundle_run_id"])
         return run["parameters"].get("objective") if run else None
-
-
-def parse_id(text: str) -> tuple[UUID, int | None]:
-    """`ID` or `ID.i` as the prediction's id and the row's number; NotFoundError for any other text."""
-    match = _ID.fullmatch(text)
-    if match is None:
-        raise NotFoundError(
-            f"{text!r} is not a prediction's id; write it as it was answered, or ID.i for row i of a batch."
-        )
-    return UUID(match["id"]), int(match["row"]) if match["row"] else None
 
 
 def margin_bits(margin: np.float32) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -103,12 +102,6 @@ class Predictor:
         # One connection, which is not for two threads at once, serves the registry, the tables and the log.
         self._lock = threading.RLock()
         self._models: dict[str, tuple[Loaded, float]] = {}
-
-    @contextmanager
-    def exclusive(self) -> Iterator[Workspace]:
-        """The workspace, for this thread alone."""
-        with self._lock:
-            yield self._space
 
     def model(self, name: str, *, version: str | None = None) -> Loaded:
         """The model that answers, loaded and verified.

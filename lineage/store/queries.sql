@@ -249,23 +249,12 @@ insert into prediction (prediction_id, model, digest, made_at, caller, engine, r
 values (%(prediction_id)s, %(model)s, %(digest)s, %(made_at)s, %(caller)s, %(engine)s, %(request_sha256)s,
         %(features_from)s);
 
--- name: insert_prediction_row
-insert into prediction_row
-    (prediction_id, ordinal, key, dataset, partition, sha256, position, features, margin_bits)
-values (%(prediction_id)s, %(ordinal)s, %(key)s, %(dataset)s, %(partition)s, %(sha256)s, %(position)s,
-        %(features)s, %(margin_bits)s);
-
 -- name: prediction
 select p.prediction_id, p.model, p.digest, p.made_at, p.caller, p.engine, p.request_sha256, p.features_from,
        b.dataset as bundle_dataset, b.run_id as bundle_run_id, b.metrics,
        (select count(*) from prediction_row r where r.prediction_id = p.prediction_id) as row_count
 from prediction p join bundle b using (model, digest)
 where p.prediction_id = %(prediction_id)s;
-
--- name: prediction_row
-select ordinal, key, dataset, partition, sha256, position, features, margin_bits
-from prediction_row
-where prediction_id = %(prediction_id)s and ordinal = %(ordinal)s;
 
 -- name: predicted_versions
 select distinct dataset, partition, sha256 from prediction_row where dataset is not null;

@@ -66,8 +66,11 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """Everything inside is committed together, durably, or not at all."""
         self._reconnect_if_lost()
-        with self._connection.transaction():
-            yield
+        try:
+            with self._connection.transaction():
+                yield
+        except psycopg.OperationalError as error:
+            raise DatabaseError(f"The database went away before a commit ({_first_line(error)}); try again.") from error
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The parts of lineage.postgres that need no server: URLs, TLS by default, places and their names."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from lineage.account import Account, verify_private
-from lineage.cluster import Cluster, socket_folder
+from lineage.cluster import Cluster, socket_folder, sweep
 from lineage.errors import DatabaseError
 from lineage.postgres import external_parameters, to_url
 from lineage.roles import State
@@ -154,6 +155,27 @@ def test_open_folder_is_refused_as_private(tmp_path):
 
     with pytest.raises(DatabaseError, match="mode 0700"):
         verify_private(tmp_path, US)
+
+
+def data_elsewhere(base: Path, name: str, home: str, *, age_seconds: float) -> Path:
+    data = base / name / "data"
+    data.mkdir(parents=True)
+    (base / name / "home").write_text(home)
+    os.utime(data, times=(time.time() - age_seconds,) * 2)
+    return data
+
+
+def test_sweep_removes_only_data_of_temporary_homes_long_gone(tmp_path):
+    """Data kept elsewhere are only removed when their home lay in /tmp and has been gone for a while."""
+    gone, day = "/tmp/surely/not/there", 86400.0
+    old = data_elsewhere(tmp_path, "old", gone, age_seconds=day)
+    young = data_elsewhere(tmp_path, "young", gone, age_seconds=0)
+    alive = data_elsewhere(tmp_path, "alive", "/tmp", age_seconds=day)
+    elsewhere = data_elsewhere(tmp_path, "elsewhere", "/mnt/surely/not/there", age_seconds=day)
+
+    sweep(tmp_path)
+
+    assert [path.exists() for path in (old, young, alive, elsewhere)] == [False, True, True, True]
 
 
 def test_complaint_prefers_what_was_fatal(tmp_path):
