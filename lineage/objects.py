@@ -11,12 +11,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lineage.errors import IntegrityError
 from lineage.versions import FileVersion, sha256_file
 
+# How the name of a file begins that is not yet what it will be.
+TEMPORARY = ".headwater-"
 _READ_ONLY = 0o444
 _WRITABLE = 0o644
 
@@ -40,9 +42,11 @@ class Objects:
         A lock held for its life tells `sweep` that its owner lives; the kernel drops it on kill -9.
         """
         self._workshop.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self._workshop))
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            # A sweep must not find the folder between its making and its lock.
+            with self._guarded(fcntl.LOCK_SH):
+                folder = Path(tempfile.mkdtemp(dir=self._workshop))
+                fcntl.flock(held.enter_context((folder / ".lock").open("w")), fcntl.LOCK_EX)
             try:
                 yield folder
             finally:
@@ -50,9 +54,12 @@ class Objects:
 
     def sweep(self) -> int:
         """Remove workshops whose owner died; returns how many."""
-        dead = [folder for folder in self._workshop.glob("*") if not _is_locked(folder / ".lock")]
-        for folder in dead:
-            shutil.rmtree(folder, ignore_errors=True)
+        if not self._workshop.exists():
+            return 0
+        with self._guarded(fcntl.LOCK_EX):
+            dead = [folder for folder in self._workshop.glob("*") if not _is_locked(folder / ".lock")]
+            for folder in dead:
+                shutil.rmtree(folder, ignore_errors=True)
         return len(dead)
 
     def adopt(self, path: Path, file: FileVersion) -> None:
@@ -74,12 +81,21 @@ class Objects:
         with self.workshop() as folder:
             copied = folder / "object"
             shutil.copyfile(path, copied)
+            if (found := sha256_file(copied)) != file.sha256:
+                message = f"{file.path} changed while it was read; run again once nobody writes to it."
+                raise IntegrityError(message, str(path), file.sha256, found)
             self.adopt(copied, file)
 
     def put_bytes(self, data: bytes, md5: str) -> None:
         """Store `data` as object `md5` (used for DVC's .dir listings)."""
         if not self.path(md5).exists():
-            write_bytes(self.path(md5), data, mode=_READ_ONLY)
+            self.write(self.path(md5), data, mode=_READ_ONLY)
+
+    def write(self, target: Path, data: bytes, *, mode: int = _WRITABLE) -> None:
+        """Like `write_bytes`, through a workshop: a crash leaves nothing beside `target`."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self.workshop() as folder, _replacing(target, mode, folder) as temporary:
+            temporary.write_bytes(data)
 
     def place(self, file: FileVersion) -> None:
         """Make the project's file at `file.path` hold exactly this version, copied from the cache.
@@ -99,24 +115,33 @@ class Objects:
                 found,
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(target, _WRITABLE) as temporary:
+        with self.workshop() as folder, _replacing(target, _WRITABLE, folder) as temporary:
             shutil.copyfile(origin, temporary)
 
     def is_whole(self, file: FileVersion) -> bool:
         """Whether the cache holds these bytes, undamaged."""
         return sha256_file(self.path(file.md5)) == file.sha256
 
+    @contextmanager
+    def _guarded(self, how: int) -> Iterator[None]:
+        with self._workshop.with_suffix(".lock").open("w") as guard:
+            fcntl.flock(guard, how)
+            yield
+
 
 def write_bytes(target: Path, data: bytes, *, mode: int = _WRITABLE) -> None:
     """Write a whole file atomically and durably."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(target, mode) as temporary:
+    with _replacing(target, mode, target.parent) as temporary:
         temporary.write_bytes(data)
 
 
 @contextmanager
-def _replacing(target: Path, mode: int) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".headwater-", suffix=".tmp")
+def _replacing(target: Path, mode: int, folder: Path) -> Iterator[Path]:
+    """A file in `folder` (beside `target` where that is on another file system) that will become `target`."""
+    if folder.stat().st_dev != target.parent.stat().st_dev:
+        folder = target.parent
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=TEMPORARY, suffix=".tmp")
     os.close(descriptor)
     temporary = Path(name)
     try:

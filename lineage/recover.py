@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from lineage import dvc
+from lineage.errors import HeadwaterError
 from lineage.plan import Workspace, make_plan, partitions_to_run
 from lineage.projection import record_event
+from lineage.provenance import publish
 from lineage.run import is_current
+from lineage.spec import Step
 
 
 def recover(space: Workspace) -> list[str]:
@@ -30,16 +33,22 @@ def _publish(space: Workspace) -> list[str]:
         step = next((step for step in space.project.steps if step.dataset == version.dataset), None)
         if step is None or space.store.is_locked(f"step:{step.full_name}{_suffix(version.partition)}"):
             continue
-        for file in version.files:
-            space.objects.place(file)
-        current = all(is_current(space, make_plan(space, step, key)) for key in partitions_to_run(space, step))
+        publish(space, version)
         with space.store.lock("dvc.lock"):
-            dvc.record_stage(space, step, up_to_date=current)
+            dvc.record_stage(space, step, up_to_date=_is_up_to_date(space, step))
         space.store.run(
             "delete_publication", dataset=version.dataset, partition=version.partition, sha256=version.sha256
         )
         done.append(f"put {version.dataset}{_suffix(version.partition)} into place")
     return done
+
+
+def _is_up_to_date(space: Workspace, step: Step) -> bool:
+    try:
+        return all(is_current(space, make_plan(space, step, key)) for key in partitions_to_run(space, step))
+    except HeadwaterError:
+        # A raw file that is gone or an input without a version: not up to date, and no reason not to start.
+        return False
 
 
 def _abort(space: Workspace) -> list[str]:

@@ -24,6 +24,7 @@ from lineage.plan import Plan, Workspace, label, make_plan, partitions_to_run
 from lineage.ports import CheckReport, Ports, describe
 from lineage.produce import Produced, produce
 from lineage.projection import record_event
+from lineage.provenance import is_published, publish
 from lineage.spec import Source, Step
 from lineage.versions import Version, sha256_file
 
@@ -151,8 +152,8 @@ def _restore(space: Workspace, version: Version) -> State | None:
     wrong = [file for file in version.files if sha256_file(space.root / file.path) != file.sha256]
     if not all(space.objects.is_whole(file) for file in wrong):
         return None
-    for file in wrong:
-        space.objects.place(file)
+    if wrong or not is_published(space, version):
+        publish(space, version)
     return "restored" if wrong else "current"
 
 
@@ -218,8 +219,7 @@ def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Version, tu
         # Recorded, whatever it was, and passed on: a run that failed unseen could not be traced.
         _fail(runner, plan, run_id, error, checks)
         raise
-    for file in produced.version.files:
-        objects.place(file)
+    publish(runner.space, produced.version)
     return produced.version, checks
 
 

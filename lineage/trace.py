@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lineage.ancestry import Origin, ancestry, identity, raw_files
+from lineage.ancestry import Origin, ancestry, identity
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.predictions import Prediction, find_prediction
+from lineage.provenance import source_records, table_record, training_record
 from lineage.versions import FileVersion, Version, sha256_file
 
 
@@ -32,10 +33,10 @@ def trace(space: Workspace, name: str) -> dict[str, Any]:
     return {
         "prediction": _prediction(prediction, name),
         "bundle": _bundle(bundle),
-        "training": _training(training),
+        "training": training_record(training),
         "features": _features(prediction),
         "steps": [_step(origin) for origin in way if not origin.is_raw],
-        "sources": _sources(way),
+        "sources": source_records(way),
         "complete": not problems,
         "problems": problems,
     }
@@ -95,24 +96,6 @@ def _bundle(bundle: Version) -> dict[str, Any]:
     }
 
 
-def _training(origins: list[Origin]) -> dict[str, Any]:
-    model = origins[0]
-    run = model.run or {}
-    return {
-        "run_id": str(run["run_id"]) if run else None,
-        "step": run.get("step"),
-        "commit": run.get("commit_sha"),
-        "code": run.get("code"),
-        "parameters": run.get("parameters"),
-        "environment": run.get("environment"),
-        "started_at": run["started_at"].isoformat() if run else None,
-        "ended_at": run["ended_at"].isoformat() if run else None,
-        "tables": [_table(version) for _, version in model.inputs],
-        "rows": sum(version.row_count or 0 for _, version in model.inputs),
-        "sources": _sources(origins),
-    }
-
-
 def _features(prediction: Prediction) -> dict[str, Any]:
     row = prediction.row
     return {
@@ -127,38 +110,12 @@ def _features(prediction: Prediction) -> dict[str, Any]:
 def _step(origin: Origin) -> dict[str, Any]:
     run = origin.run or {}
     return {
-        **_table(origin.version),
+        **table_record(origin.version),
         "run_id": str(run["run_id"]) if run else None,
         "step": run.get("step"),
         "commit": run.get("commit_sha"),
-        "inputs": [{"name": name, **_table(version)} for name, version in origin.inputs],
+        "inputs": [{"name": name, **table_record(version)} for name, version in origin.inputs],
     }
-
-
-def _table(version: Version) -> dict[str, Any]:
-    return {
-        "dataset": version.dataset,
-        "partition": version.partition,
-        "version": version.sha256,
-        "row_count": version.row_count,
-    }
-
-
-def _sources(origins: Iterable[Origin]) -> list[dict[str, Any]]:
-    return [
-        {
-            "dataset": dataset,
-            "partition": version.partition,
-            "version": version.sha256,
-            "file": version.file.path,
-            "origin": version.origin,
-            "count": reader.version.row_count,
-            "ranges": None,
-            "rows": None,
-            "values": None,
-        }
-        for dataset, version, reader in raw_files(origins)
-    ]
 
 
 def _file(file: FileVersion) -> dict[str, Any]:

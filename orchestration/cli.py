@@ -18,7 +18,7 @@ Verb = Callable[[argparse.Namespace, Settings], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
     try:
         code = _verb(parsed.verb)(parsed, read_settings())
     except HeadwaterError as error:
@@ -49,7 +49,8 @@ def _verb(name: str) -> Verb:
     return VERBS[name]
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="headwater",
         description="Data pipelines whose every prediction can be traced to the bytes it came from, and replayed.",

@@ -87,7 +87,7 @@ def _up(settings: Settings, clock: Clock, *, once: bool) -> int:
         with Services(environment, settings.root, settings.home / "logs") as services:
             _start(services, settings)
             with clock.phase("materialize", "materializing the pipelines through Dagster"):
-                _run_to_end([sys.executable, "-m", "orchestration.materialize"], environment, settings)
+                _materialize(environment, settings, once=once)
             with clock.phase("services", "waiting for the services"):
                 services.wait_until_ready()
             if not once:
@@ -95,6 +95,16 @@ def _up(settings: Settings, clock: Clock, *, once: bool) -> int:
                 _stay(services, settings)
             _print_once(settings, clock, started)
     return 0
+
+
+def _materialize(environment: Mapping[str, str], settings: Settings, *, once: bool) -> None:
+    try:
+        _run_to_end([sys.executable, "-m", "orchestration.materialize"], environment, settings)
+    except HeadwaterError as error:
+        if once:
+            raise
+        # Whoever stays wants to look: the previous versions are served, and the UI shows what failed.
+        _say(f"{error} The services stay up with the versions there were before.")
 
 
 def _with_ports(settings: Settings, *, once: bool) -> Settings:

@@ -20,6 +20,8 @@ let nodes = new Map();
 /** @type {SVGElement | null} */
 let svg = null;
 let zoom = 1;
+/** Whether there is more than what is drawn. */
+let isPartial = false;
 /** Whether the reader has not chosen a zoom, so that the graph follows the room it has. */
 let isFitted = true;
 
@@ -27,6 +29,7 @@ async function start() {
   try {
     const graph = await load(chosenInAddress());
     nodes = new Map(graph.graph.map((/** @type {Node} */ node) => [node.id, node]));
+    isPartial = graph.isPartial;
     describe(graph);
     if (nodes.size) draw();
     follow();
@@ -57,7 +60,7 @@ function describe(graph) {
   const prefix = sharedPrefix(all, "DATASET").replace(/[/.]$/, "");
   if (namespaces.size === 1) find("scope").textContent = [...namespaces, prefix].filter(Boolean).join(" / ");
   if (!all.length) say("Nothing has been recorded yet. Run a step: headwater run");
-  else if (graph.isPartial) say(`Showing ${all.length} nodes of ${graph.totalCount ?? "more"}; choose one to see around it.`);
+  else if (isPartial) say(`These are ${all.length} of ${graph.totalCount ?? "more"} nodes; choose one to see around it.`);
   else say("");
 }
 
@@ -76,7 +79,12 @@ const chosenInAddress = () => new URLSearchParams(location.search).get("nodeId")
 
 /** @param {string} id */
 function choose(id) {
-  if (id !== chosenInAddress()) history.pushState(null, "", `?nodeId=${encodeURIComponent(id)}`);
+  const address = `?nodeId=${encodeURIComponent(id)}`;
+  if (isPartial) {
+    location.assign(address);
+    return;
+  }
+  if (id !== chosenInAddress()) history.pushState(null, "", address);
   find("search").value = "";
   follow();
 }

@@ -51,7 +51,10 @@ function withoutCycles(boxes, arrows) {
   const seen = new Map();
   /** @type {Set<Arrow>} */
   const backward = new Set();
-  for (const { id } of boxes) {
+  // From the sources first: what is turned round is then the way back, not the way there.
+  const entered = new Set(arrows.map((arrow) => arrow.to));
+  const starts = [...boxes.filter((box) => !entered.has(box.id)), ...boxes];
+  for (const { id } of starts) {
     if (seen.has(id)) continue;
     // A stack of our own: a chain of thousands of jobs must not overflow the browser's.
     const stack = [{ id, rest: [...(next.get(id) ?? [])] }];

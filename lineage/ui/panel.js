@@ -166,7 +166,8 @@ function time(text) {
 /** @param {number} count */
 function bytes(count) {
   const power = Math.min(Math.floor(Math.log10(Math.max(count, 1)) / 3), 4);
-  return `${(count / 1000 ** power).toLocaleString("en", { maximumFractionDigits: 1 })} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+  const scaled = (count / 1000 ** power).toLocaleString("en", { maximumFractionDigits: 1 });
+  return `${scaled} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 }
 
 /**

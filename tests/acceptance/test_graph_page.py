@@ -18,11 +18,21 @@ from lineage.settings import Settings
 from lineage.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --disable-dev-shm-usage --enable-logging=stderr --window-size=1600,1000"
-    " --virtual-time-budget=8000 --dump-dom"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--disable-component-update",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--enable-logging=stderr",
+    "--window-size=1600,1000",
+    "--virtual-time-budget=8000",
+    "--dump-dom",
+]
 PATIENCE_SECONDS = 90
 HOSTILE = "<img src=x onerror=alert(1)>"
 FLOW = [

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import random
+import signal
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -12,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lineage.api import create_app
+from lineage.cluster import open_cluster
 from lineage.errors import SettingsError
 from lineage.intake import MOST_BYTES
 from lineage.settings import Settings
@@ -88,7 +91,9 @@ def test_event_becomes_graph(client, space):
 
     graph = lineage(client, f"job:{space}:load")
 
-    job, raw, table = (f"{kind}:{space}:{name}" for kind, name in (("job", "load"), ("dataset", "raw"), ("dataset", "table")))
+    job, raw, table = (
+        f"{kind}:{space}:{name}" for kind, name in (("job", "load"), ("dataset", "raw"), ("dataset", "table"))
+    )
     assert {job, raw, table} == set(graph)
     assert [{"origin": raw, "destination": job}] == graph[job]["inEdges"] == graph[raw]["outEdges"]
     assert [{"origin": job, "destination": table}] == graph[job]["outEdges"] == graph[table]["inEdges"]
@@ -254,7 +259,11 @@ def test_depth(client, space, depth, expected):
 
 def test_cycles_end(client, space):
     """A job that reads what it writes, and a ring of jobs, are walked once."""
-    send(client, event(space, "self", inputs=["a"], outputs=["a", "b"]), event(space, "back", inputs=["b"], outputs=["a"]))
+    send(
+        client,
+        event(space, "self", inputs=["a"], outputs=["a", "b"]),
+        event(space, "back", inputs=["b"], outputs=["a"]),
+    )
 
     graph = lineage(client, f"dataset:{space}:a", depth=1000)
 
@@ -371,6 +380,17 @@ def test_lost_connections_are_replaced(client, settings, space):
 
     assert {"ok"} == set(client.get("/health").json().values())
     assert len(events_of(client, space)) == 2
+
+
+def test_killed_server_is_started_again(client, settings, space):
+    """When the embedded server is killed, the next request starts it, and nothing acknowledged is lost."""
+    send(client, event(space, "before"))
+    data = open_cluster(settings.home / "postgres", None).data
+    os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    send(client, event(space, "after"))
+
+    assert {"before", "after"} == {item["job"]["name"] for item in events_of(client, space)}
 
 
 def test_database_that_is_away(tmp_path):

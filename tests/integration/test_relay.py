@@ -41,47 +41,49 @@ def _empty_queue(store):
     sql(store, "delete from relay")
 
 
-class Backend:
+class Backend(ThreadingHTTPServer):
     """Answers on loopback what `status` says for a job's name, and remembers what it accepted."""
 
     def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answer)
         self.jobs, self.headers, self.paths, self.connections = [], [], [], 0
-        self.status = lambda job: 201
+        self.status = lambda _: 201
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def setup(handler):
-                super().setup()
-                self.connections += 1
+class Answer(BaseHTTPRequestHandler):
+    """One connection to the Backend."""
 
-            def do_POST(handler):
-                event = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-                job = event["job"]["name"]
-                self.paths.append(handler.path)
-                self.headers.append(dict(handler.headers))
-                status = self.status(job)
-                if status < 300:
-                    self.jobs.append(job)
-                handler.send_response(status)
-                handler.send_header("Content-Length", "0")
-                handler.end_headers()
+    protocol_version = "HTTP/1.1"
 
-            def log_message(handler, *_):
-                pass
+    def setup(self):
+        super().setup()
+        self.server.connections += 1
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def do_POST(self):
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        job = event["job"]["name"]
+        self.server.paths.append(self.path)
+        self.server.headers.append(dict(self.headers))
+        status = self.server.status(job)
+        if status < 300:
+            self.server.jobs.append(job)
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
 
 
 @pytest.fixture
 def backend():
     backend = Backend()
-    thread = threading.Thread(target=backend.server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=backend.serve_forever, args=(0.05,))
     thread.start()
     yield backend
-    backend.server.shutdown()
-    backend.server.server_close()
+    backend.shutdown()
+    backend.server_close()
     thread.join()
 
 
@@ -167,11 +169,11 @@ def test_dead_backend_loses_nothing(store, backend):
 def test_backend_that_is_not_well_is_waited_for(store, backend, status):
     """An answer about the moment, the address or the key holds the queue; nothing overtakes."""
     record(store, "a", "b")
-    backend.status = lambda job: status
+    backend.status = lambda _: status
 
     assert Relayed(0, 1) == relay_once(store, backend.url)
 
-    backend.status = lambda job: 200
+    backend.status = lambda _: 200
     let_time_pass(store)
     relay_once(store, backend.url)
     assert ["a", "b"] == backend.jobs
@@ -247,7 +249,7 @@ def test_address(store, backend, suffix, path):
 def test_api_key_is_sent_and_never_told(store, backend):
     """The key travels as a bearer token, and stands in no error."""
     record(store, "a")
-    backend.status = lambda job: 403
+    backend.status = lambda _: 403
 
     relay_once(store, backend.url, api_key=KEY)
     let_time_pass(store)
@@ -296,7 +298,7 @@ def test_relay_delivers_in_the_background(settings, store, backend, caplog):
     """The service's relay delivers what runs record, goes on after the backend was away, and stops when told."""
     away = threading.Event()
     away.set()
-    backend.status = lambda job: 503 if away.is_set() else 201
+    backend.status = lambda _: 503 if away.is_set() else 201
     relay = Relay(settings, backend.url, api_key=KEY, pause_seconds=0.02)
     relay.start()
 

@@ -10,7 +10,11 @@ from lineage.graph import Node, parse_node_id
     [
         ("dataset:headwater:flights/features", "headwater", "flights/features"),
         ("dataset:s3://bucket:a/b.parquet", "s3://bucket", "a/b.parquet"),
-        ("dataset:postgres://db.example.org:5432:shop.public.orders", "postgres://db.example.org:5432", "shop.public.orders"),
+        (
+            "dataset:postgres://db.example.org:5432:shop.public.orders",
+            "postgres://db.example.org:5432",
+            "shop.public.orders",
+        ),
         ("dataset:hive://host:10000:urn:li:x", "hive://host:10000", "urn:li:x"),
         ("dataset:s3://bucket:s3://bucket/a", "s3://bucket", "s3://bucket/a"),
     ],
@@ -39,7 +43,9 @@ def test_version_may_follow():
     assert Node("dataset", "a", "b") == parse_node_id("dataset:a:b#6f1f9c0e")[-1]
 
 
-@pytest.mark.parametrize("text", ["", "dataset", "dataset:", "dataset:a", "dataset::", "dataset:a:", "run:a:b", "flights.legs"])
+@pytest.mark.parametrize(
+    "text", ["", "dataset", "dataset:", "dataset:a", "dataset::", "dataset:a:", "run:a:b", "flights.legs"]
+)
 def test_other_text_is_no_node(text):
     """Text without a kind, a namespace or a name has no readings."""
     assert parse_node_id(text) == ()

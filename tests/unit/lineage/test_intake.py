@@ -24,6 +24,7 @@ RUN_EVENT = {
 }
 JOB_EVENT = {**FRAME, "schemaURL": SCHEMA + "JobEvent", "job": JOB, "inputs": [ORDERS]}
 DATASET_EVENT = {**FRAME, "schemaURL": SCHEMA + "DatasetEvent", "dataset": ORDERS}
+SCHEMA_FACET = ["outputs", 0, "facets", "schema"]
 ABSENT = object()
 
 
@@ -81,9 +82,9 @@ def test_events_of_the_spec_are_taken(event):
         (["inputs", 0, "name"], ABSENT, "$.inputs[0].name", "is required"),
         (["inputs", 0, "inputFacets"], "x", "$.inputs[0].inputFacets", "is not an object"),
         (["outputs", 0, "namespace"], 7, "$.outputs[0].namespace", "is not a string"),
-        (["outputs", 0, "facets", "schema"], [], "$.outputs[0].facets.schema", "is not an object"),
-        (["outputs", 0, "facets", "schema", "fields"], {}, "$.outputs[0].facets.schema.fields", "is not a list"),
-        (["outputs", 0, "facets", "schema", "fields", 0], "id", "$.outputs[0].facets.schema.fields[0]", "is not an object"),
+        ([*SCHEMA_FACET], [], "$.outputs[0].facets.schema", "is not an object"),
+        ([*SCHEMA_FACET, "fields"], {}, "$.outputs[0].facets.schema.fields", "is not a list"),
+        ([*SCHEMA_FACET, "fields", 0], "id", "$.outputs[0].facets.schema.fields[0]", "is not an object"),
         (["run", "facets", "unheard", "of"], {"a\0": 1}, "$.run.facets.unheard.of", "has a key with a NUL"),
         (["run", "facets", "unheard", "of"], [0, 1e999], "$.run.facets.unheard.of[1]", "too large"),
     ],
