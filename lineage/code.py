@@ -1,49 +1,63 @@
-"""Digest of code: a function and every first-party function it reaches, through imports, statically.
+"""Digest of code: a function and every first-party definition it reaches, through imports, statically.
 
-The walk reads source files, never imports or runs them: from a definition it follows each global name
-to its definition, through `import` and `from … import`, as long as the module is first-party. Comments,
-formatting, docstrings and type annotations do not count. A name that cannot be followed exactly (a star import, a
-module used as a value) brings in its whole module: the digest may change too often, never too rarely.
+From a definition the walk follows each global name to what decides it (`lineage.bindings`), through `import`
+and `from … import`, as long as the module is first-party. Comments, formatting, docstrings and type
+annotations of functions do not count. What cannot be followed exactly (a star import, a module used as a
+value, `globals()`) brings in its whole module: the digest may change too often, never too rarely. Out of
+sight stay modules imported by a computed name, and names that another module puts into this one.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
+import difflib
 import hashlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
+from lineage.bindings import STAR, Function, Target, chain, global_chains, import_targets
+from lineage.closure import Leaf, holdings
 from lineage.errors import DeclarationError
-
-# The platform's own packages count as first-party wherever they are installed, so that an upgrade of
-# Headwater that changes how a table is written also changes the table's code digest.
-PLATFORM = ("lineage", "validations", "serving")
-
-_WHOLE = "*"
+from lineage.module import DYNAMIC, Module, canonical, declares, is_first_party, load_module, locate
 
 
 @dataclass(frozen=True)
-class Module:
-    """One parsed module: definitions by name, names bound by imports, and the tree."""
+class _Definition:
+    """Statements as text, the dotted names they take from elsewhere, their own imports, modules they import by call."""
 
-    name: str
-    package: str
-    tree: ast.Module
-    definitions: dict[str, list[ast.stmt]]
-    imports: dict[str, tuple[str, str | None]]
-    stars: tuple[str, ...]
+    text: str
+    names: tuple[tuple[str, ...], ...]
+    imports: Mapping[str, list[Target]]
+    modules: tuple[str, ...]
 
 
 @dataclass
 class _Walk:
+    """What was reached so far (`seen`: place -> text) and what is still to be followed."""
+
     root: Path
     seen: dict[str, str] = field(default_factory=dict)
     queue: list[tuple[str, str]] = field(default_factory=list)
+    queued: set[tuple[str, str]] = field(default_factory=set)
+    entered: dict[int, str] = field(default_factory=dict)
+    modules: dict[str, Module | None] = field(default_factory=dict)
+
+    def module(self, name: str) -> Module | None:
+        """A first-party module, looked at once in one digest."""
+        if name not in self.modules:
+            self.modules[name] = load_module(name, self.root)
+        return self.modules[name]
+
+    def follow(self, module: str, name: str) -> None:
+        """Follow `name` of `module`, once."""
+        if (module, name) not in self.queued:
+            self.queued.add((module, name))
+            self.queue.append((module, name))
 
 
 def code_digest(functions: Iterable[Callable[..., Any] | str], root: Path) -> str:
@@ -58,257 +72,176 @@ def code_digest(functions: Iterable[Callable[..., Any] | str], root: Path) -> st
 
 
 def reached(functions: Iterable[Callable[..., Any] | str], root: Path) -> dict[str, str]:
-    """`module:name` -> normalised source of every first-party definition that `functions` reach."""
+    """`module:name` -> normalised text of every first-party definition that `functions` reach."""
     walk = _Walk(root)
     for function in functions:
-        _enter(function, walk)
+        if isinstance(function, str):
+            _enter_name(function, walk)
+        else:
+            _enter_function(function, walk)
     while walk.queue:
         _follow(*walk.queue.pop(), walk)
     return walk.seen
 
 
-def _enter(function: Callable[..., Any] | str, walk: _Walk) -> None:
-    if isinstance(function, str):
-        module_name, _, name = function.partition(":")
-        walk.queue.append((module_name, name))
-        return
-    module = load_module(function.__module__, walk.root)
+def _enter_name(dotted: str, walk: _Walk) -> None:
+    module_name, _, name = dotted.partition(":")
+    module = walk.module(module_name)
     if module is None:
-        raise DeclarationError(f"{function.__qualname__}: the source of {function.__module__!r} cannot be read.")
-    node = _function_node(module, function)
-    _record(f"{module.name}:{function.__qualname__}", [node], module, walk)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        _closure_value(f"{module.name}:{function.__qualname__}.{name}", cell.cell_contents, walk)
+        top = module_name.partition(".")[0]
+        if is_first_party(top, walk.root) or locate(top) == (None, ()):
+            raise DeclarationError(f"{dotted}: there is no module {module_name!r}.")
+        # Third-party: its version is in the lock, so its name is all that can change here.
+        walk.seen[dotted] = ""
+        return
+    names = [*module.definitions, *module.imports]
+    if name not in names and not module.stars:
+        near = difflib.get_close_matches(name, names, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise DeclarationError(f"{dotted}: module {module_name} has no {name!r}{hint}")
+    walk.follow(module_name, name)
 
 
-def _closure_value(name: str, value: Any, walk: _Walk) -> None:
-    if callable(value) and hasattr(value, "__code__"):
-        _enter(value, walk)
+def _enter_function(function: Any, walk: _Walk, place: str = "") -> None:
+    if not isinstance(function, FunctionType):
+        raise DeclarationError(f"{function!r} is no function, so its source cannot be read; wrap it in a `def`.")
+    if id(function) in walk.entered:
+        return
+    module_name = function.__globals__.get("__name__", "")
+    key = walk.entered[id(function)] = f"{place}{module_name}:{function.__code__.co_qualname}"
+    module = walk.module(module_name)
+    if module is not None:
+        _record(key, _read(_function_nodes(module, function), module.package), module, walk)
+    elif (place or hasattr(function, "__wrapped__")) and locate(module_name) != (None, ()):
+        walk.seen[key] = ""  # third-party, as above: what it holds can still be ours
     else:
-        walk.seen[name] = repr(value)
+        raise DeclarationError(
+            f"{function.__qualname__}: the source of {module_name!r} cannot be read; declare steps in a file of "
+            "the project."
+        )
+    for name, leaf in holdings(function, key):
+        _enter_leaf(name, leaf, walk)
 
 
-def _function_node(module: Module, function: Callable[..., Any]) -> ast.stmt:
-    line = function.__code__.co_firstlineno
+def _enter_leaf(place: str, leaf: Leaf, walk: _Walk) -> None:
+    if isinstance(leaf, FunctionType):
+        _enter_function(leaf, walk, f"{place}=")
+        walk.seen[place] = walk.entered[id(leaf)]
+    elif isinstance(leaf, ModuleType):
+        walk.seen[place] = leaf.__name__
+        walk.follow(leaf.__name__, STAR)
+    elif isinstance(leaf, type):
+        walk.seen[place] = f"{leaf.__module__}:{leaf.__qualname__}"
+        name = leaf.__qualname__.partition(".")[0]
+        walk.follow(leaf.__module__, name)
+    else:
+        walk.seen[place] = leaf
+
+
+def _function_nodes(module: Module, function: FunctionType) -> list[ast.AST]:
+    """The definition that `function` was made by; all lambdas of its line, if it is one."""
+    name, line = function.__code__.co_name, function.__code__.co_firstlineno
+    found: list[ast.AST] = []
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function.__name__:
-            first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
-            if first == line:
-                # The decorator only declares: what it says is in the step, not in the function.
-                return _without_decorators(node)
-    raise DeclarationError(
-        f"{function.__qualname__}: its source in {module.name} has changed since it was imported; start again."
-    )
+        if isinstance(node, Function) and node.name == name:
+            if line == min([node.lineno, *(item.lineno for item in node.decorator_list)]):
+                found.append(_without_declaration(node))
+        elif isinstance(node, ast.Lambda) and name == "<lambda>" and node.lineno == line:
+            found.append(node)
+    if not found:
+        raise DeclarationError(
+            f"{function.__qualname__}: its source is not in {module.name}; it was made at run time, or the file has "
+            "changed since this process imported it (then start the process again)."
+        )
+    return found
 
 
-def _without_decorators(node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:
-    bare = ast.copy_location(type(node)(**dict(ast.iter_fields(node))), node)
-    bare.decorator_list = []
+def _without_declaration(node: Function) -> ast.AST:
+    bare = copy.copy(node)
+    bare.decorator_list = [item for item in node.decorator_list if not declares(item)]
     return bare
 
 
 def _follow(module_name: str, name: str, walk: _Walk) -> None:
-    key = f"{module_name}:{name}"
-    if key in walk.seen:
-        return
-    module = load_module(module_name, walk.root)
+    module = walk.module(module_name)
     if module is None:
         return
-    if name == _WHOLE:
-        _record(key, module.tree.body, module, walk)
-    elif name in module.definitions:
-        _record(key, module.definitions[name], module, walk)
-    elif name in module.imports:
-        _queue_import(*module.imports[name], walk)
-    elif load_module(f"{module_name}.{name}", walk.root) is not None:
-        walk.queue.append((f"{module_name}.{name}", _WHOLE))
-    else:
-        for star in module.stars:
-            walk.queue.append((star, _WHOLE))
+    key = f"{module_name}:{name}"
+    if name == STAR:
+        _record(key, _definition(module, STAR), module, walk)
+        return
+    if name in module.definitions:
+        _record(key, _definition(module, name), module, walk)
+    for target in module.imports.get(name, ()):
+        _follow_target(target, (), walk)
+    if name not in module.definitions and name not in module.imports:
+        submodule = f"{module_name}.{name}"
+        walk.follow(*((submodule, STAR) if walk.module(submodule) else (module_name, STAR)))
 
 
-def _record(key: str, nodes: list[ast.stmt], module: Module, walk: _Walk) -> None:
-    walk.seen[key] = "\n".join(_normalised(node) for node in nodes)
-    local: dict[str, tuple[str, str | None]] = {}
-    for node in nodes:
-        local |= _import_bindings(ast.walk(node), module.package)
-    bindings = {**module.imports, **local}
-    for node in nodes:
-        for chain in _name_chains(node):
-            _resolve(chain, module, bindings, walk)
-    for star in module.stars:
-        walk.queue.append((star, _WHOLE))
+@lru_cache(maxsize=16_384)
+def _definition(module: Module, name: str) -> _Definition:
+    return _read(module.tree.body if name == STAR else module.definitions[name], module.package)
 
 
-def _resolve(chain: tuple[str, ...], module: Module, bindings: dict[str, tuple[str, str | None]], walk: _Walk) -> None:
-    head, *rest = chain
-    if head in bindings:
-        target, attribute = bindings[head]
-        if attribute is None:
-            _queue_attribute(target, rest, walk)
-        else:
-            _queue_import(target, attribute, walk, rest)
-    elif head in module.definitions:
-        walk.queue.append((module.name, head))
-
-
-def _queue_import(target: str, attribute: str | None, walk: _Walk, rest: Iterable[str] = ()) -> None:
-    submodule = f"{target}.{attribute}"
-    if attribute is None:
-        walk.queue.append((target, _WHOLE))
-    elif load_module(submodule, walk.root) is not None:
-        _queue_attribute(submodule, list(rest), walk)
-    else:
-        walk.queue.append((target, attribute))
-
-
-def _queue_attribute(target: str, rest: list[str], walk: _Walk) -> None:
-    # `import a.b` binds `a`; a.b.c.f reaches f of module a.b.c: follow modules as deep as they go.
-    while rest and load_module(f"{target}.{rest[0]}", walk.root) is not None:
-        target = f"{target}.{rest.pop(0)}"
-    walk.queue.append((target, rest[0] if rest else _WHOLE))
-
-
-def _name_chains(node: ast.AST) -> Iterator[tuple[str, ...]]:
-    """Every dotted name that is read in `node`, outermost first: a.b.c gives (a, b, c)."""
-    stack: list[ast.AST] = [node]
-    while stack:
-        item = stack.pop()
-        chain = _chain(item)
-        if chain:
-            yield chain
-            continue
-        stack.extend(ast.iter_child_nodes(item))
-
-
-def _chain(node: ast.AST) -> tuple[str, ...]:
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
-
-
-class _Normaliser(ast.NodeTransformer):
-    """Drops what does not change behaviour: docstrings and annotations of functions."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._function(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        node.returns = None
-        if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
-            node.body = node.body[1:] or [ast.Pass()]
-        return node
-
-
-def _normalised(node: ast.AST) -> str:
-    return ast.unparse(ast.fix_missing_locations(_Normaliser().visit(ast.parse(ast.unparse(node)))))
-
-
-@lru_cache(maxsize=4096)
-def load_module(name: str, root: Path) -> Module | None:
-    """The parsed first-party module `name`, or None when it is third-party or no module."""
-    # Asking where `xgboost.core` is would import xgboost: look at the top-level package first.
-    top = name.partition(".")[0]
-    if not _is_first_party(top, _module_path(top), root):
-        return None
-    path = _module_path(name)
-    if path is None:
-        return None
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        raise DeclarationError(f"{path}: cannot be read as Python ({error}).") from error
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return Module(
-        name=name,
-        package=package,
-        tree=tree,
-        definitions=_definitions(tree),
-        imports=_import_bindings(iter(tree.body), package),
-        stars=_stars(tree, package),
+def _read(nodes: Sequence[ast.AST], package: str) -> _Definition:
+    return _Definition(
+        text="\n".join(canonical(node) for node in nodes),
+        names=tuple({names: None for node in nodes for names in global_chains(node)}),
+        imports=import_targets((item for node in nodes for item in ast.walk(node)), package),
+        modules=tuple(name for node in nodes for name in _imported_by_call(node)),
     )
 
 
-def _module_path(name: str) -> Path | None:
-    loaded = sys.modules.get(name)
-    file = getattr(loaded, "__file__", None)
-    if file is None and loaded is None:
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            return None
-        file = found.origin if found else None
-    return Path(file) if file and file.endswith(".py") else None
+def _record(key: str, definition: _Definition, module: Module, walk: _Walk) -> None:
+    walk.seen[key] = definition.text
+    bindings = dict(module.imports)
+    for name, targets in definition.imports.items():
+        bindings[name] = [*bindings.get(name, ()), *targets]
+    for names in definition.names:
+        _resolve(names, module, bindings, walk)
+    for imported in definition.modules:
+        walk.follow(imported, STAR)
+    if module.stars:
+        walk.seen[f"{module.name}:import {STAR}"] = " ".join(module.stars)
+    for star in module.stars:
+        walk.follow(star, STAR)
 
 
-@lru_cache(maxsize=4096)
-def _is_first_party(top: str, path: Path | None, root: Path) -> bool:
-    if top in PLATFORM:
-        return True
-    if path is None:  # a namespace package: a folder of the project without __init__.py
-        return bool(top) and (root / top).is_dir()
-    return path.resolve().is_relative_to(root) and "site-packages" not in path.parts
+def _resolve(names: tuple[str, ...], module: Module, bindings: Mapping[str, list[Target]], walk: _Walk) -> None:
+    head, *rest = names
+    if head in bindings:
+        # Recorded, for `import numpy as np` may become another library's np: nothing else would tell.
+        walk.seen[f"{module.name}:import {head}"] = " ".join(f"{name}:{item or ''}" for name, item in bindings[head])
+    for target in bindings.get(head, ()):
+        _follow_target(target, rest, walk)
+    if head in module.definitions:
+        walk.follow(module.name, head)
+    elif head in DYNAMIC:
+        walk.follow(module.name, STAR)
 
 
-def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
-    found: dict[str, list[ast.stmt]] = {}
-    for statement in _top_level(tree.body):
-        for name in _bound_names(statement):
-            found.setdefault(name, []).append(statement)
-    return found
+def _follow_target(target: Target, rest: Sequence[str], walk: _Walk) -> None:
+    """Follow `rest` of what an import binds; a.b.c.f reaches f of module a.b.c, as deep as modules go."""
+    module_name, attribute = target
+    names = [*([attribute] if attribute else []), *rest]
+    while names and walk.module(submodule := f"{module_name}.{names[0]}") is not None:
+        parent = walk.module(module_name)
+        if parent and _shadows(parent, names[0]):
+            walk.follow(module_name, names[0])
+        module_name = submodule
+        names.pop(0)
+    walk.follow(module_name, names[0] if names else STAR)
 
 
-def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    for statement in body:
-        yield statement
-        # A name bound inside a top-level if/try/with is a definition of the module all the same.
-        if isinstance(statement, ast.If | ast.Try | ast.With):
-            for part in ("body", "orelse", "finalbody"):
-                yield from _top_level(getattr(statement, part, []))
+def _shadows(parent: Module, name: str) -> bool:
+    """Whether a package binds `name` to something else than its submodule of that name."""
+    return name in parent.definitions or any(target != (parent.name, name) for target in parent.imports.get(name, ()))
 
 
-def _bound_names(statement: ast.stmt) -> list[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [statement.name]
-    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return [item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)]
-    return []
-
-
-def _import_bindings(nodes: Iterable[ast.AST], package: str) -> dict[str, tuple[str, str | None]]:
-    bound: dict[str, tuple[str, str | None]] = {}
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            for item in node.names:
-                bound[item.asname or item.name.partition(".")[0]] = (
-                    (item.name if item.asname else item.name.partition(".")[0]),
-                    None,
-                )
-        elif isinstance(node, ast.ImportFrom):
-            for item in node.names:
-                bound[item.asname or item.name] = (_absolute(node, package), item.name)
-    return bound
-
-
-def _stars(tree: ast.Module, package: str) -> tuple[str, ...]:
-    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return tuple(_absolute(node, package) for node in nodes if node.names[0].name == _WHOLE)
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parents = package.split(".")
-    base = ".".join(parents[: len(parents) - node.level + 1])
-    return f"{base}.{node.module}" if node.module else base
+def _imported_by_call(node: ast.AST) -> Iterator[str]:
+    """Modules that `import_module("a.b")` names outright."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and chain(call.func)[-1:] in (("import_module",), ("__import__",)):
+            values = [item.value for item in call.args if isinstance(item, ast.Constant)]
+            yield from (name for name in values if isinstance(name, str) and name.replace(".", "_").isidentifier())

@@ -23,9 +23,23 @@ def read_commit(root: Path) -> Commit | None:
     if sha is None:
         return None
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    # A credential in a remote's address must not travel with events.
-    url = _git(root, "config", "--get", "remote.origin.url") or root.as_uri()
-    return Commit(f"{sha}+changes" if changed else sha, url.rpartition("@")[2] if "://" in url else url)
+    remote = _git(root, "config", "--get", "remote.origin.url")
+    return Commit(f"{sha}+changes" if changed else sha, repository_uri(remote) if remote else root.as_uri())
+
+
+def repository_uri(remote: str) -> str:
+    """A git remote as a URI without credentials, which must not travel with events.
+
+    git's own short form `git@host:path` becomes `ssh://host/path`, a path `file://…`.
+    """
+    scheme, separator, rest = remote.partition("://")
+    if separator:
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    host, colon, path = remote.partition(":")
+    if colon and "/" not in host:
+        return f"ssh://{host.rpartition('@')[2]}/{path.lstrip('/')}"
+    return Path(remote).absolute().as_uri()
 
 
 def _git(root: Path, *arguments: str) -> str | None:

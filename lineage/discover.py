@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from lineage.errors import DeclarationError, NotFoundError
+from lineage.module import note_loaded
 from lineage.pipeline import Pipeline
 from lineage.settings import Settings
 from lineage.spec import Step
@@ -68,14 +69,31 @@ def discover(settings: Settings) -> Project:
                     f"Pipeline {pipeline.name!r} is declared in both {other[1]} and {module.__name__}; rename one."
                 )
             found.setdefault(pipeline.name, (pipeline, module.__name__))
-    return Project(tuple(step for pipeline, _ in found.values() for step in pipeline.steps.values()))
+    # What these modules say now is what this process runs, whoever edits them later.
+    note_loaded(settings.root)
+    project = Project(tuple(step for pipeline, _ in found.values() for step in pipeline.steps.values()))
+    _refuse_equal_models(project)
+    return project
 
 
-def _modules(settings: Settings) -> Iterator[ModuleType]:
-    package = _import(settings.pipelines, settings)
-    yield package
-    for item in sorted(pkgutil.iter_modules(getattr(package, "__path__", [])), key=lambda found: found.name):
-        yield _import(f"{settings.pipelines}.{item.name}", settings)
+def _refuse_equal_models(project: Project) -> None:
+    """`a_b.c` and `a.b_c` are two steps, but one name in the registry."""
+    known: dict[str, Step] = {}
+    for step in project.models():
+        other = known.setdefault(step.model_name, step)
+        if other is not step:
+            raise DeclarationError(
+                f"Models {other.full_name} and {step.full_name} would both be {step.model_name!r} in the registry; "
+                "rename one."
+            )
+
+
+def _modules(settings: Settings, name: str | None = None) -> Iterator[ModuleType]:
+    """The package and all that is in it, packages inside included, in the order of their names."""
+    module = _import(name or settings.pipelines, settings)
+    yield module
+    for item in sorted(pkgutil.iter_modules(getattr(module, "__path__", [])), key=lambda found: found.name):
+        yield from _modules(settings, f"{module.__name__}.{item.name}")
 
 
 def _import(name: str, settings: Settings) -> ModuleType:

@@ -38,6 +38,14 @@ def environment_digest(root: Path) -> str:
     return json_digest({"lock": found["lock"], "packages": found["packages"]})
 
 
+def locked_digest(root: Path) -> str:
+    """sha256 of the lock file, or over the packages where there is none: what DVC's params hold.
+
+    The lock alone, because it names other versions for other Pythons, and clones must agree on dvc.lock.
+    """
+    return environment(root)["lock"] or environment_digest(root)
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

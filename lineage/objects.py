@@ -88,7 +88,8 @@ class Objects:
 
     def put_bytes(self, data: bytes, md5: str) -> None:
         """Store `data` as object `md5` (used for DVC's .dir listings)."""
-        if not self.path(md5).exists():
+        path = self.path(md5)
+        if not path.exists() or path.read_bytes() != data:
             self.write(self.path(md5), data, mode=_READ_ONLY)
 
     def write(self, target: Path, data: bytes, *, mode: int = _WRITABLE) -> None:

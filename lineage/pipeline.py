@@ -55,8 +55,15 @@ class Pipeline:
         partitions: Partitions | None = None,
     ) -> None:
         """Fill data/raw/<pipeline>/<source>/ by a recorded step `raw_<source>` that writes only missing files."""
+        step = f"{self.name}.fetch({source!r})"
         if (split_by is None) != (partitions is None):
-            raise DeclarationError(f"{self.name}.fetch({source!r}): give split_by and partitions together.")
+            raise DeclarationError(f"{step}: give split_by and partitions together.")
+        if split_by not in (None, "month"):
+            raise DeclarationError(f"{step}: split_by={split_by!r} is unknown; raw files are split by 'month'.")
+        if source in self.steps:
+            raise DeclarationError(
+                f"{step}: {self.name}.{source} is declared above it and would not know it; swap them."
+            )
         leaf = "{partition}.csv" if split_by else f"{source}.csv"
         detail = Fetch(origin, split_by, Files(f"data/raw/{self.name}/{source}/{leaf}"))
         self._add(
@@ -85,8 +92,8 @@ class Pipeline:
 
         `schema` maps column to one of `COLUMN_TYPES`; the header must have exactly these columns.
         """
-        self._check_source(name, files, schema, partitions)
-        fetched = f"raw_{name}" in self.steps
+        self._check_source(name, files, schema, partitions, null_values)
+        fetched = self._check_fetched(name, files, partitions)
         self._add(
             _step(
                 self.name,
@@ -140,8 +147,7 @@ class Pipeline:
         """
         step = f"{self.name}.{name}"
         self._require(step, table)
-        if target in features:
-            raise DeclarationError(f"{step}: the target {target!r} is among its own features; take it out.")
+        _check_features(step, features, target)
         detail = Model(table, target, tuple(features), split, objective, trainer)
         declared = {
             "target": target,
@@ -169,12 +175,16 @@ class Pipeline:
         look_back: dict[str, int],
         whole: bool,
     ) -> Step:
+        if not inspect.isfunction(function):
+            raise DeclarationError(f"{self.name}: {function!r} is no function; declare a table with a `def`.")
         name = function.__name__
         names, parameters = _signature(f"{self.name}.{name}", function)
         for wanted in (*names, *look_back):
             self._require(f"{self.name}.{name}", wanted)
-        if unread := sorted(set(look_back) - set(names)):
-            raise DeclarationError(f"{self.name}.{name}: look_back names {unread[0]!r}, which it does not read.")
+        self._check_look_back(f"{self.name}.{name}", look_back, names, whole)
+        keys = (key,) if isinstance(key, str) else tuple(key)
+        if len(set(keys)) < len(keys):
+            raise DeclarationError(f"{self.name}.{name}: key names {', '.join(keys)}: one column twice.")
         return _step(
             self.name,
             name,
@@ -182,7 +192,7 @@ class Pipeline:
             function=function,
             inputs=tuple(Input(item, look_back.get(item, 0)) for item in names),
             partitions=None if whole else self._shared_partitions(name, names),
-            key=(key,) if isinstance(key, str) else tuple(key),
+            key=keys,
             checks=checks,
             parameters=parameters,
             description=(inspect.getdoc(function) or name).partition("\n")[0],
@@ -209,8 +219,42 @@ class Pipeline:
             f"did you mean {_alternatives(near)}? (A step reads only what stands above it, so cycles cannot occur.)"
         )
 
-    def _check_source(self, name: str, files: Files, schema: Mapping[str, str], partitions: Partitions | None) -> None:
+    def _check_look_back(self, step: str, look_back: dict[str, int], names: list[str], whole: bool) -> None:
+        for name, count in look_back.items():
+            if name not in names:
+                raise DeclarationError(f"{step}: look_back names {name!r}, which it does not read.")
+            if type(count) is not int or count < 1:
+                raise DeclarationError(f"{step}: look_back of {name!r} is {count!r}; count partitions: 1, 2, …")
+            if whole or self.steps[name].partitions is None:
+                raise DeclarationError(f"{step}: look_back of {name!r} means nothing, for it reads all of it anyway.")
+
+    def _check_fetched(self, name: str, files: Files, partitions: Partitions | None) -> bool:
+        """Whether a fetch step fills the files of source `name`, as raw_<name>; it must be these very files."""
+        fetch = self.steps.get(f"raw_{name}")
+        if fetch is None or not isinstance(fetch.detail, Fetch):
+            return False
+        if files != fetch.detail.target:
+            raise DeclarationError(
+                f"{self.name}.{name} reads {files.pattern!r}, but {fetch.full_name} writes "
+                f"{fetch.detail.target.pattern!r}; read that, or rename one of them."
+            )
+        if partitions != fetch.partitions:
+            raise DeclarationError(f"{self.name}.{name}: give it the same partitions as {fetch.full_name}.")
+        return True
+
+    def _check_source(
+        self,
+        name: str,
+        files: Files,
+        schema: Mapping[str, str],
+        partitions: Partitions | None,
+        null_values: Sequence[str],
+    ) -> None:
         step = f"{self.name}.{name}"
+        if not schema:
+            raise DeclarationError(f"{step}: its schema has no column.")
+        if isinstance(null_values, str):
+            raise DeclarationError(f"{step}: null_values must be a list, such as [{null_values!r}].")
         for column, kind in schema.items():
             if kind not in COLUMN_TYPES:
                 near = difflib.get_close_matches(str(kind), COLUMN_TYPES, n=1) or list(COLUMN_TYPES)
@@ -249,11 +293,34 @@ def _signature(step: str, function: Callable[..., Any]) -> tuple[list[str], dict
     return names, parameters
 
 
+def _check_features(step: str, features: Sequence[str], target: str) -> None:
+    if isinstance(features, str) or not features:
+        raise DeclarationError(f"{step}: features must be a list of columns, not {features!r}.")
+    if target in features:
+        raise DeclarationError(f"{step}: the target {target!r} is among its own features; take it out.")
+    if twice := sorted({name for name in features if list(features).count(name) > 1}):
+        raise DeclarationError(f"{step}: feature {twice[0]!r} is named twice.")
+
+
 def _json_values(step: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _json_value(step, name, value) for name, value in parameters.items()}
+
+
+def _json_value(step: str, name: str, value: Any) -> Any:
     try:
-        return dict(json.loads(json.dumps(dict(parameters), allow_nan=False)))
+        text = json.dumps(value, allow_nan=False)
+        # A key that is no string would come back as one.
+        if not _has_text_keys(value):
+            raise TypeError("a key is no string")
     except (TypeError, ValueError) as error:
-        raise DeclarationError(f"{step}: parameters must be JSON values ({error}).") from error
+        raise DeclarationError(f"{step}: parameter {name!r} must be a JSON value ({error}).") from error
+    return json.loads(text)
+
+
+def _has_text_keys(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _has_text_keys(item) for key, item in value.items())
+    return all(map(_has_text_keys, value)) if isinstance(value, list | tuple) else True
 
 
 def _check_name(name: str, what: str) -> None:

@@ -5,11 +5,12 @@ A step is current when its last complete run had the same fingerprint and what i
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lineage.code import code_digest
 from lineage.discover import Project
@@ -36,6 +37,11 @@ class Declared:
     def root(self) -> Path:
         """The project's folder."""
         return self.settings.root
+
+    @cached_property
+    def codes(self) -> dict[str, str]:
+        """Code digests by step, each worked out once while this is open."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,20 @@ def partitions_to_run(space: Workspace, step: Step) -> tuple[str, ...]:
     return tuple(key for key in step.partitions.keys if key in common)
 
 
+def chosen_partitions(space: Workspace, step: Step, partition: str | None) -> tuple[str, ...]:
+    """What a run of `step` covers: `partition` if one is named and it has any, or all that can exist now.
+
+    Raises NotFoundError for a partition that it does not have, and an error that says why if none can exist.
+    """
+    if partition is None or step.partitions is None:
+        return partitions_to_run(space, step) or _nothing_to_run(space, step)
+    if partition not in (keys := step.partitions.keys):
+        near = tuple(difflib.get_close_matches(partition, keys, n=3))
+        hint = f"did you mean {' or '.join(near)}? It has" if near else "it has"
+        raise NotFoundError(f"{step.full_name} has no partition {partition!r}; {hint} {keys[0]} to {keys[-1]}.", near)
+    return (partition,)
+
+
 def partitions_available(space: Workspace, step: Step) -> tuple[str, ...]:
     """The partitions of `step` that have a version."""
     return tuple(space.store.current(step.dataset))
@@ -123,6 +143,12 @@ def landed(space: Workspace, step: Step) -> tuple[str, ...]:
 
 def step_code(space: Declared, step: Step) -> str:
     """Digest of the code that decides the bytes of `step`."""
+    if step.full_name not in space.codes:
+        space.codes[step.full_name] = _step_code(space, step)
+    return space.codes[step.full_name]
+
+
+def _step_code(space: Declared, step: Step) -> str:
     roots: dict[str, list[Any]] = {
         "fetch": ["lineage.sources:fetch"],
         "source": ["lineage.sources:read", _WRITER],
@@ -201,3 +227,21 @@ def _files_present(space: Workspace, step: Step) -> tuple[str, ...]:
     assert isinstance(step.detail, Source)
     assert step.partitions is not None
     return tuple(key for key in step.partitions.keys if (space.root / step.detail.files.path(key)).exists())
+
+
+def _nothing_to_run(space: Workspace, step: Step) -> NoReturn:
+    """Say why no partition of `step` can exist yet: a run that does nothing must not look like success."""
+    if isinstance(step.detail, Source):
+        fetch = "".join(f" or run `headwater run {item.full_name}`" for item in space.project.inputs(step))
+        pattern = step.detail.files.pattern
+        raise SourceError(
+            f"{step.full_name}: there is no file {pattern} for any partition; put one there{fetch}.", pattern
+        )
+    lacking = [item.full_name for item in space.project.inputs(step) if not partitions_available(space, item)]
+    if not lacking:
+        message = f"{step.full_name} has no partition that all its inputs have; `headwater list` shows what there is."
+        raise NotFoundError(message)
+    raise NotFoundError(
+        f"{step.full_name} lacks a first version of what it reads ({', '.join(lacking)}); run "
+        f"`headwater run {lacking[0]}` first, or `headwater run` for everything."
+    )

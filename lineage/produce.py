@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from lineage.plan import Plan, Workspace
 from lineage.ports import Ports
 from lineage.spec import Fetch, Model, Source, Step
 from lineage.tables import Written, check_key, write_table
-from lineage.versions import FileVersion, Version, digest_file, require_bytes
+from lineage.versions import FileVersion, Version, digest_file, require_bytes, sha256_file
+
+# Characters of a failure's message; what goes wrong in a file can quote all of it.
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ def produce(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produce
     if isinstance(detail, Model):
         return _model(space, plan, detail, folder, ports)
     return _table(space, plan, folder)
+
+
+def explain(plan: Plan, error: Exception) -> HeadwaterError:
+    """`error` as what the runner raises: a HeadwaterError, one printable line that names step and partition."""
+    text = str(error).strip()
+    if isinstance(error, HeadwaterError):
+        error.args = (_line(text if plan.label in text else f"{plan.label}: {text}"),)
+        return error
+    first = text.partition("\n")[0]
+    message = f"{plan.label} failed{_place(plan.step, error)}: {type(error).__name__}{f': {first}' if first else ''}"
+    return StepFailedError(_line(message), plan.step.full_name, plan.partition)
 
 
 def table_path(step: Step, partition: str) -> str:
@@ -69,31 +84,24 @@ def _fetch(space: Workspace, plan: Plan, detail: Fetch, folder: Path) -> Produce
 
 def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produced:
     (raw,) = (version for _, version in plan.inputs)
-    path = _verified(space, raw)
-    frame = sources.read(path, detail, plan.label)
+    path = space.root / raw.file.path
+    frame = sources.read(path, detail, f"{plan.label}: {raw.file.path}")
+    # Afterwards: the file is its owner's, who may have written to it while it was read.
+    require_bytes(path, raw.file.sha256, raw.file.path)
     return _written(plan, frame.lazy(), folder, keep_order=True)
 
 
 def _table(space: Workspace, plan: Plan, folder: Path) -> Produced:
     frames = {item.name: _frame(space, plan, item.name) for item in plan.step.inputs}
-    try:
-        assert plan.step.function is not None
-        result = plan.step.function(**frames, **plan.step.parameters)
-        if not isinstance(result, pl.LazyFrame | pl.DataFrame):
-            raise TypeError(f"returned {type(result).__name__}, not a Polars frame")
-        produced = _written(plan, result.lazy(), folder, keep_order=False)
-    except HeadwaterError:
-        raise
-    except Exception as error:
-        # Whatever the author's function raises, at once or while it streams, is a failed run of that step.
-        raise StepFailedError(
-            f"{plan.label} failed: {type(error).__name__}: {error}", plan.step.full_name, plan.partition
-        ) from error
-    return produced
+    assert plan.step.function is not None
+    result = plan.step.function(**frames, **plan.step.parameters)
+    if not isinstance(result, pl.LazyFrame | pl.DataFrame):
+        raise TypeError(f"returned {type(result).__name__}, not a Polars frame")
+    return _written(plan, result.lazy(), folder, keep_order=False)
 
 
 def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Ports) -> Produced:
-    tables = tuple(_verified(space, version) for _, version in plan.inputs)
+    tables = tuple(_readable(space, version) for _, version in plan.inputs)
     workplace = folder / "bundle"
     workplace.mkdir()
     bundle = ports.train(plan.step, detail.trainer, tables, workplace)
@@ -108,18 +116,39 @@ def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Por
 
 
 def _frame(space: Workspace, plan: Plan, name: str) -> pl.LazyFrame:
-    paths = [_verified(space, version) for input_name, version in plan.inputs if input_name == name]
+    paths = [_readable(space, version) for input_name, version in plan.inputs if input_name == name]
     return pl.scan_parquet(paths)
 
 
-def _verified(space: Workspace, version: Version) -> Path:
-    """The version's file in its place, its bytes compared with what was recorded."""
-    file = version.file
-    path = space.root / file.path
-    if not path.exists() and space.objects.is_whole(file):
-        space.objects.place(file)
-    require_bytes(path, file.sha256, file.path)
-    return path
+def _readable(space: Workspace, version: Version) -> Path:
+    """Where to read the version: its object in the cache, which nobody replaces while it is read.
+
+    The file in its place is compared too, and refused where nobody recorded its bytes. It may lack, or be
+    another version: one that was recorded since this run was planned.
+    """
+    file, path = version.file, space.root / version.file.path
+    whole, found = space.objects.is_whole(file), sha256_file(path)
+    known = found in (None, file.sha256) or space.store.version(version.dataset, version.partition, str(found))
+    if not (whole and known):
+        require_bytes(path, file.sha256, file.path)
+    return space.objects.path(file.md5) if whole else path
+
+
+def _place(step: Step, error: Exception) -> str:
+    """Where in the author's code `error` was raised; nowhere when Polars raised it later, while it streamed."""
+    if step.function is None:
+        return ""
+    package = step.function.__module__.partition(".")[0]
+    frames = traceback.walk_tb(error.__traceback__)
+    places = [(str(frame.f_globals.get("__name__")), line) for frame, line in frames]
+    own = [(module, line) for module, line in places if module.partition(".")[0] == package]
+    return "".join(f" at line {line} of {module}" for module, line in own[-1:])
+
+
+def _line(text: str) -> str:
+    """`text` as one line that Postgres and a terminal can take: raw bytes are quoted in what readers say."""
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split()))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _written(plan: Plan, frame: pl.LazyFrame, folder: Path, *, keep_order: bool) -> Produced:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from lineage.ancestry import Origin, ancestry, raw_files
-from lineage.objects import write_bytes
 from lineage.plan import Workspace
 from lineage.versions import Version
 
@@ -23,13 +22,22 @@ def publish(space: Workspace, version: Version) -> None:
         space.objects.place(file)
     if path := _provenance_path(space, version):
         record = {"bundle": version.sha256, **training_record(ancestry(space.store, [version]))}
-        write_bytes(path, (json.dumps(record, indent=2, sort_keys=True, default=str) + "\n").encode())
+        _remove_others(space, version)
+        space.objects.write(path, (json.dumps(record, indent=2, sort_keys=True, default=str) + "\n").encode())
 
 
 def is_published(space: Workspace, version: Version) -> bool:
     """Whether what `publish` writes beside a version's own files is there."""
     path = _provenance_path(space, version)
     return path is None or path.exists()
+
+
+def _remove_others(space: Workspace, version: Version) -> None:
+    """Remove what an earlier version of a model left in its folder and this one does not have."""
+    places = {space.root / file.path for file in version.files}
+    for path in (space.root / "data" / "models" / version.dataset).iterdir():
+        if path.is_file() and path not in places:
+            path.unlink()
 
 
 def _provenance_path(space: Workspace, version: Version) -> Path | None:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 
 from lineage import dvc
 from lineage.errors import HeadwaterError
-from lineage.plan import Workspace, make_plan, partitions_to_run
+from lineage.plan import Workspace
 from lineage.projection import record_event
 from lineage.provenance import publish
 from lineage.run import is_current
 from lineage.spec import Step
+from lineage.store import version_of
+from lineage.versions import Version
 
 
 def recover(space: Workspace) -> list[str]:
@@ -27,28 +29,35 @@ def recover(space: Workspace) -> list[str]:
 
 def _publish(space: Workspace) -> list[str]:
     done = []
-    for row in space.store.rows("open_publications"):
-        version = space.store.version(row["dataset"], row["partition"], row["sha256"])
-        assert version is not None
+    for version in _open_publications(space):
+        place = f"{version.dataset}{_suffix(version.partition)}"
         step = next((step for step in space.project.steps if step.dataset == version.dataset), None)
-        if step is None or space.store.is_locked(f"step:{step.full_name}{_suffix(version.partition)}"):
+        lock = f"step:{step.full_name}{_suffix(version.partition)}" if step else ""
+        if step is None or space.store.is_locked(lock):
             continue
-        publish(space, version)
-        with space.store.lock("dvc.lock"):
-            dvc.record_stage(space, step, up_to_date=_is_up_to_date(space, step))
-        space.store.run(
-            "delete_publication", dataset=version.dataset, partition=version.partition, sha256=version.sha256
-        )
-        done.append(f"put {version.dataset}{_suffix(version.partition)} into place")
+        with space.store.lock(lock):
+            # Somebody may have finished it, or committed a newer version, before the lock was ours.
+            if version not in _open_publications(space):
+                continue
+            try:
+                _finish(space, step, version)
+            except (HeadwaterError, OSError) as error:
+                # A lost object, a full disk, a dvc.lock that cannot be read: the step's next run sees to it.
+                done.append(f"could not put {place} into place ({error})")
+            else:
+                done.append(f"put {place} into place")
     return done
 
 
-def _is_up_to_date(space: Workspace, step: Step) -> bool:
-    try:
-        return all(is_current(space, make_plan(space, step, key)) for key in partitions_to_run(space, step))
-    except HeadwaterError:
-        # A raw file that is gone or an input without a version: not up to date, and no reason not to start.
-        return False
+def _open_publications(space: Workspace) -> list[Version]:
+    return [version_of(row) for row in space.store.rows("open_publications")]
+
+
+def _finish(space: Workspace, step: Step, version: Version) -> None:
+    publish(space, version)
+    with space.store.lock("dvc.lock"):
+        dvc.record_stage(space, step, up_to_date=lambda: is_current(space, step))
+    space.store.run("delete_publication", dataset=version.dataset, partition=version.partition, sha256=version.sha256)
 
 
 def _abort(space: Workspace) -> list[str]:
@@ -65,7 +74,8 @@ def _abort(space: Workspace) -> list[str]:
             if ended and start:
                 event = {**start["body"], "eventType": "ABORT", "eventTime": datetime.now(UTC).isoformat()}
                 record_event(space.store, event, relay=space.settings.openlineage_url is not None)
-        done.append(f"forgot the unfinished run of {row['step']}{_suffix(row['partition'])}")
+        if ended:
+            done.append(f"forgot the unfinished run of {row['step']}{_suffix(row['partition'])}")
     return done
 
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +23,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from lineage.errors import DatabaseError, SettingsError
-from lineage.settings import Settings
+from lineage.settings import Settings, read_settings
 from lineage.store import Row, Store
 
 _LOCK = "relay"
@@ -136,6 +140,36 @@ def _authorization(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"}
 
 
+def send_in_background(settings: Settings) -> None:
+    """Start a process that sends what is queued and ends; nobody waits for it.
+
+    For doors that are gone before a backend has answered: a dead one must cost a run nothing.
+    """
+    if settings.openlineage_url is None:
+        return
+    quiet = subprocess.DEVNULL
+    subprocess.Popen(
+        [sys.executable, "-m", "lineage.relay"],
+        cwd=settings.root,
+        stdin=quiet,
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    )
+
+
+def main(environ: Mapping[str, str] | None = None, *, deadline_seconds: float = 60.0) -> None:
+    """Send everything that is due now, until it is sent, refused, or `deadline_seconds` have passed."""
+    settings = read_settings(environ)
+    if settings.openlineage_url is None:
+        return
+    api_key = (os.environ if environ is None else environ).get("OPENLINEAGE_API_KEY") or None
+    deadline = time.monotonic() + deadline_seconds
+    with Store(settings) as store:
+        while time.monotonic() < deadline and relay_once(store, settings.openlineage_url, api_key=api_key).sent:
+            pass
+
+
 class Relay:
     """Sends what is due, in the background, from start() to stop()."""
 
@@ -179,3 +213,7 @@ class Relay:
             _log.warning("The backend at OPENLINEAGE_URL accepts events again.")
         if done != Relayed(0, 0):
             self._backend_answers = not done.failed
+
+
+if __name__ == "__main__":
+    main()

@@ -19,10 +19,10 @@ from psycopg.types.json import Jsonb
 
 from lineage import dvc
 from lineage.environment import environment
-from lineage.errors import CheckFailedError, HeadwaterError, NotFoundError, StaleRunError
-from lineage.plan import Plan, Workspace, label, make_plan, partitions_to_run
+from lineage.errors import CheckFailedError, HeadwaterError, StaleRunError
+from lineage.plan import Plan, Workspace, chosen_partitions, label, make_plan, partitions_to_run
 from lineage.ports import CheckReport, Ports, describe
-from lineage.produce import Produced, produce
+from lineage.produce import Produced, explain, produce
 from lineage.projection import record_event
 from lineage.provenance import is_published, publish
 from lineage.spec import Source, Step
@@ -73,7 +73,7 @@ def run_steps(runner: Runner, steps: Iterable[Step], partition: str | None = Non
     """Run steps in the order given; with `partition`, only that one of the partitioned steps."""
     outcomes: list[Outcome] = []
     for step in steps:
-        outcomes += run_step(runner, step, _partitions(runner.space, step, partition))
+        outcomes += run_step(runner, step, chosen_partitions(runner.space, step, partition))
     return outcomes
 
 
@@ -83,28 +83,32 @@ def run_step(runner: Runner, step: Step, partitions: Sequence[str]) -> list[Outc
     Raises StepFailedError, CheckFailedError, SourceError, IntegrityError or NotFoundError; the version
     that was current before stays so.
     """
-    outcomes = []
-    for partition in partitions:
-        with runner.space.store.lock(f"step:{label(step, partition)}"):
-            outcome = _run_partition(runner, step, partition)
-        runner.progress(outcome)
-        outcomes.append(outcome)
+    outcomes: list[Outcome] = []
+    try:
+        for partition in partitions:
+            with runner.space.store.lock(f"step:{label(step, partition)}"):
+                outcome = _run_partition(runner, step, partition)
+            runner.progress(outcome)
+            outcomes.append(outcome)
+    except HeadwaterError:
+        # What came before the failure stands, and is not left for the next start to finish.
+        _record_with_dvc(runner, step, outcomes)
+        raise
     _record_with_dvc(runner, step, outcomes)
     return outcomes
 
 
-def is_current(space: Workspace, plan: Plan) -> bool:
-    """Whether the last complete run of the plan's step had its fingerprint and still holds."""
-    return _last_outcome(space, plan) is not None
+def is_current(space: Workspace, step: Step) -> bool:
+    """Whether every partition of `step` that can exist now has a version from what is declared and recorded now.
 
-
-def _partitions(space: Workspace, step: Step, partition: str | None) -> tuple[str, ...]:
-    if partition is None or step.partitions is None:
-        return partitions_to_run(space, step)
-    if partition not in step.partitions.keys:
-        keys = step.partitions.keys
-        raise NotFoundError(f"{step.full_name} has no partition {partition!r}; it has {keys[0]} to {keys[-1]}.")
-    return (partition,)
+    Only asks: files that are not in their place are put there by a run, which holds the partition's lock.
+    """
+    try:
+        plans = [make_plan(space, step, partition) for partition in partitions_to_run(space, step)]
+    except HeadwaterError:
+        # An input without a version, a raw file that is gone: not up to date, and no reason to stop.
+        return False
+    return all(_last_version(space, plan) for plan in plans)
 
 
 def _run_partition(runner: Runner, step: Step, partition: str) -> Outcome:
@@ -114,8 +118,10 @@ def _run_partition(runner: Runner, step: Step, partition: str) -> Outcome:
     if found := _last_outcome(runner.space, plan):
         run_id, version, state = found
         return Outcome(step, partition, state, version, run_id, time.monotonic() - started)
-    run_id = _start(runner, plan)
+    run_id = _new_run_id(runner, plan)
+    # Locked before it is on record: a RUNNING run without a lock is one whose process died.
     with runner.space.store.lock(f"run:{run_id}"):
+        _start(runner, plan, run_id)
         version, checks = _execute(runner, plan, run_id)
     return Outcome(step, partition, "complete", version, run_id, time.monotonic() - started, checks)
 
@@ -132,6 +138,14 @@ def _adopt_changed_raw(runner: Runner, step: Step, partition: str) -> None:
 
 
 def _last_outcome(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version, State] | None:
+    if (found := _last_version(space, plan)) is None:
+        return None
+    restored = _restore(space, found[1])
+    return None if restored is None else (*found, restored)
+
+
+def _last_version(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version] | None:
+    """The current version and the run that wrote it, if a run of `plan` would write it again."""
     store, step = space.store, plan.step
     current = store.current(step.dataset).get(plan.partition)
     last = store.row("last_complete_run", step=step.full_name, partition=plan.partition)
@@ -143,8 +157,7 @@ def _last_outcome(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version, Sta
         same = present == current.sha256 or (present is None and space.objects.is_whole(current.file))
     else:
         same = last["fingerprint"] == plan.fingerprint
-    restored = _restore(space, current) if same else None
-    return None if restored is None else (last["run_id"], current, restored)
+    return (last["run_id"], current) if same else None
 
 
 def _restore(space: Workspace, version: Version) -> State | None:
@@ -157,14 +170,17 @@ def _restore(space: Workspace, version: Version) -> State | None:
     return "restored" if wrong else "current"
 
 
-def _start(runner: Runner, plan: Plan) -> uuid.UUID:
+def _new_run_id(runner: Runner, plan: Plan) -> uuid.UUID:
+    attempts = runner.space.store.row("attempts", step=plan.step.full_name, partition=plan.partition)
+    assert attempts is not None
+    parent = runner.door.parent[0] if runner.door.parent else runner.door.session
+    return uuid.uuid5(parent, f"{plan.label}#{attempts['count']}")
+
+
+def _start(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
     from lineage.events import run_event
 
     space, store = runner.space, runner.space.store
-    attempts = store.row("attempts", step=plan.step.full_name, partition=plan.partition)
-    assert attempts is not None
-    parent = runner.door.parent[0] if runner.door.parent else runner.door.session
-    run_id = uuid.uuid5(parent, f"{plan.label}#{attempts['count']}")
     facts = _facts(runner, plan, run_id)
     for version in plan.raw:
         space.objects.adopt_copy(space.root / version.file.path, version.file)
@@ -184,7 +200,6 @@ def _start(runner: Runner, plan: Plan) -> uuid.UUID:
         )
         _insert_inputs(runner, plan, run_id)
         _record(runner, run_event(facts, "START"))
-    return run_id
 
 
 def _insert_inputs(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
@@ -217,7 +232,10 @@ def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Version, tu
         raise
     except Exception as error:
         # Recorded, whatever it was, and passed on: a run that failed unseen could not be traced.
-        _fail(runner, plan, run_id, error, checks)
+        failure = explain(plan, error)
+        _fail(runner, plan, run_id, str(failure), checks)
+        if failure is not error:
+            raise failure from error
         raise
     publish(runner.space, produced.version)
     return produced.version, checks
@@ -311,10 +329,9 @@ def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Prod
     store.run("set_alias", model=model, alias="champion", digest=digest)
 
 
-def _fail(runner: Runner, plan: Plan, run_id: uuid.UUID, error: Exception, checks: tuple[CheckReport, ...]) -> None:
+def _fail(runner: Runner, plan: Plan, run_id: uuid.UUID, text: str, checks: tuple[CheckReport, ...]) -> None:
     from lineage.events import run_event
 
-    text = str(error) if isinstance(error, HeadwaterError) else f"{type(error).__name__}: {error}"
     with runner.space.store.transaction():
         _end(runner, run_id, "FAIL", text)
         _record(runner, run_event(_facts(runner, plan, run_id), "FAIL", error=text, checks=checks))
@@ -345,7 +362,7 @@ def _record_with_dvc(runner: Runner, step: Step, outcomes: Sequence[Outcome]) ->
     # Inside a DVC stage, DVC itself writes the lock when the stage ends.
     if "DVC_STAGE" not in os.environ:
         with space.store.lock("dvc.lock"):
-            dvc.record_stage(space, step, up_to_date=all(_rest_is_current(space, step, outcomes)))
+            dvc.record_stage(space, step, up_to_date=lambda: is_current(space, step))
     with space.store.transaction():
         for outcome in outcomes:
             version = outcome.version
@@ -355,10 +372,3 @@ def _record_with_dvc(runner: Runner, step: Step, outcomes: Sequence[Outcome]) ->
                 partition=version.partition,
                 sha256=version.sha256,
             )
-
-
-def _rest_is_current(space: Workspace, step: Step, outcomes: Sequence[Outcome]) -> Iterable[bool]:
-    done = {outcome.partition for outcome in outcomes}
-    for partition in partitions_to_run(space, step):
-        if partition not in done:
-            yield is_current(space, make_plan(space, step, partition))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from lineage.errors import SettingsError
@@ -19,7 +19,8 @@ class Settings:
     """All settings of one process.
 
     `root` is the project's folder; `home` holds everything that is neither code nor data (server,
-    Dagster's files, secrets). Ports are TCP ports on loopback.
+    Dagster's files, secrets). `schedule` is the cron expression (UTC) at which the next month lands. Ports
+    are TCP ports on loopback.
     """
 
     root: Path
@@ -29,6 +30,7 @@ class Settings:
     database_url: str | None = None
     openlineage_url: str | None = None
     now: date | None = None
+    schedule: str = "*/5 * * * *"
     ui_port: int = 3000
     lineage_port: int = 5000
     serving_port: int = 8000
@@ -51,26 +53,36 @@ def find_root(start: Path) -> Path:
 def read_settings(environ: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
     """Settings from `environ` (the process's own by default); raises SettingsError naming the variable."""
     env = os.environ if environ is None else environ
-    root = Path(env["HEADWATER_ROOT"]).resolve() if env.get("HEADWATER_ROOT") else find_root(start or Path.cwd())
+    root = _root(env, start)
     return Settings(
         root=root,
-        home=(root / env.get("HEADWATER_HOME", ".headwater")).resolve(),
-        pipelines=env.get("HEADWATER_PIPELINES", "assets"),
-        namespace=env.get("HEADWATER_NAMESPACE", "headwater"),
+        home=(root / (env.get("HEADWATER_HOME") or ".headwater")).resolve(),
+        pipelines=env.get("HEADWATER_PIPELINES") or "assets",
+        namespace=env.get("HEADWATER_NAMESPACE") or "headwater",
         database_url=env.get("DATABASE_URL") or None,
         openlineage_url=env.get("OPENLINEAGE_URL") or None,
         now=_date(env, "HEADWATER_NOW"),
+        schedule=env.get("HEADWATER_SCHEDULE") or Settings.schedule,
         ui_port=_port(env, "HEADWATER_UI_PORT", 3000),
         lineage_port=_port(env, "HEADWATER_LINEAGE_PORT", 5000),
         serving_port=_port(env, "HEADWATER_SERVING_PORT", 8000),
     )
 
 
+def _root(env: Mapping[str, str], start: Path | None) -> Path:
+    if not env.get("HEADWATER_ROOT"):
+        return find_root(start or Path.cwd())
+    root = Path(env["HEADWATER_ROOT"]).resolve()
+    if not root.is_dir():
+        raise SettingsError(f"HEADWATER_ROOT={env['HEADWATER_ROOT']!r} is not a folder; name the project's.")
+    return root
+
+
 def _date(env: Mapping[str, str], name: str) -> date | None:
     if not env.get(name):
         return None
     try:
-        return date.fromisoformat(env[name][:10])
+        return datetime.fromisoformat(env[name]).date()
     except ValueError as error:
         raise SettingsError(f"{name}={env[name]!r} is not a date; write it as 2013-04-01.") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lineage.errors import DeclarationError
@@ -45,8 +46,8 @@ class Files:
 
     @property
     def folder(self) -> str:
-        """The folder that holds the files."""
-        return self.pattern.rpartition("/")[0]
+        """The folder that holds the files of all partitions."""
+        return self.pattern.partition("{partition}")[0].rpartition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,21 @@ def monthly(start: str, end: str, *, first: int | None = None) -> Partitions:
     keys = tuple(f"{month // 12:04d}-{month % 12 + 1:02d}" for month in range(begin, stop))
     if not keys:
         raise DeclarationError(f"monthly({start!r}, {end!r}) holds no month; the end is exclusive.")
-    return Partitions(keys, len(keys) if first is None else first)
+    landed = len(keys) if first is None else first
+    if not 0 <= landed <= len(keys):
+        raise DeclarationError(f"monthly({start!r}, {end!r}, first={first}): it holds {len(keys)} months.")
+    return Partitions(keys, landed)
 
 
 def files(pattern: str) -> Files:
     """Raw files below the project's root, for example `data/raw/flights/departures/{partition}.csv`."""
-    if pattern.startswith(("/", "..")) or "/" not in pattern:
+    parts = pattern.split("/")
+    if len(parts) < 2 or not all(parts) or {".", ".."} & set(parts):
         raise DeclarationError(f"files({pattern!r}) must name a file in a folder below the project's root.")
+    if set("{}*?") & set(pattern.replace("{partition}", "")):
+        raise DeclarationError(f"files({pattern!r}): only {{partition}} stands for something else.")
+    if pattern.startswith("{partition}"):
+        raise DeclarationError(f"files({pattern!r}) needs a folder that holds the files of all partitions.")
     return Files(pattern)
 
 
@@ -179,6 +188,14 @@ def suite(name: str) -> Suite:
 
 def by_time(column: str, *, tune_from: str, test_from: str) -> TimeSplit:
     """A temporal split on `column`: train before `tune_from`, tune before `test_from`, test after."""
-    if not tune_from < test_from:
+    if not _instant(column, tune_from) < _instant(column, test_from):
         raise DeclarationError(f"by_time({column!r}): tune_from={tune_from} must be before test_from={test_from}.")
     return TimeSplit(column, tune_from, test_from)
+
+
+def _instant(column: str, text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DeclarationError(f"by_time({column!r}): {text!r} is not a date; write it as 2013-09-01.") from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -6,9 +6,10 @@ groups, one compression, one writer. The same rows give the same bytes at any th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +18,11 @@ import pyarrow.parquet as pq
 from lineage.errors import StepFailedError
 
 ROWS_PER_GROUP = 131_072
+
+# A column of our own among those of a key.
+_COUNT = "\0count"
+# Characters of a value that a message quotes.
+_LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,11 @@ def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path, *, key: Sequence
     """
     lazy = frame.lazy()
     schema = lazy.collect_schema()
+    arrow_schema = _arrow_schema(schema)
+    if unknown := [name for name in key if name not in schema]:
+        raise ValueError(f"its key names column {unknown[0]!r}; the frame has {', '.join(schema)}")
     if not keep_order:
-        lazy = lazy.sort(list(key) or schema.names(), nulls_last=True, maintain_order=True)
-    arrow_schema = pl.DataFrame(schema=schema).to_arrow().schema
+        lazy = lazy.sort(list(key) or _total_order(schema), nulls_last=True, maintain_order=True)
     rows = 0
     with pq.ParquetWriter(path, arrow_schema, compression="zstd", write_statistics=True) as writer:
         for group in _groups(lazy, arrow_schema):
@@ -51,13 +59,51 @@ def check_key(path: Path, key: Sequence[str], step: str, partition: str | None) 
     if not key:
         return
     rows = pl.scan_parquet(path).select(key)
-    nulls = rows.filter(pl.any_horizontal(pl.all().is_null())).head(1).collect()
-    twice = rows.group_by(key, maintain_order=True).len().filter(pl.col("len") > 1).head(1).collect()
-    if len(nulls) or len(twice):
-        what = (
-            "is null in a row" if len(nulls) else f"is not unique: {twice.row(0)[:-1]} occurs {twice['len'][0]} times"
-        )
-        raise StepFailedError(f"{step}[{partition or 'all'}]: its key {'+'.join(key)} {what}.", step, partition)
+    nulls = rows.with_row_index(_COUNT).filter(pl.any_horizontal(pl.col(*key).is_null())).head(1).collect()
+    twice = rows.group_by(key, maintain_order=True).agg(pl.len().alias(_COUNT)).filter(pl.col(_COUNT) > 1).head(1)
+    place = f"{step}[{partition}]" if partition else step
+    if len(nulls):
+        found = nulls.row(0, named=True)
+        what = f"is null in row {found.pop(_COUNT)} as they are stored: {_example(found)}; filter such rows or fill it"
+        raise StepFailedError(f"{place}: its key {'+'.join(key)} {what}.", step, partition)
+    if len(again := twice.collect()):
+        found = again.row(0, named=True)
+        what = f"is not unique: {found.pop(_COUNT)} rows have {_example(found)}; add a column to it or deduplicate"
+        raise StepFailedError(f"{place}: its key {'+'.join(key)} {what}.", step, partition)
+
+
+def _example(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={repr(value)[:_LONGEST]}" for name, value in row.items())
+
+
+def _total_order(schema: pl.Schema) -> list[pl.Expr]:
+    """All columns, and the bits of floats: 0.0 and -0.0 are equal but not the same bytes."""
+    bits: dict[pl.DataType, pl.DataType] = {
+        pl.Float16(): pl.Int16(),
+        pl.Float32(): pl.Int32(),
+        pl.Float64(): pl.Int64(),
+    }
+    columns = [pl.col(name) for name in schema]
+    return columns + [pl.col(name).reinterpret(dtype=bits[kind]) for name, kind in schema.items() if kind in bits]
+
+
+def _arrow_schema(schema: pl.Schema) -> pa.Schema:
+    """The schema of the file; TypeError naming the column whose type has no place in a Parquet file."""
+    if not schema:
+        raise TypeError("the frame has no columns")
+    for name, kind in schema.items():
+        # Polars would write an Object's address.
+        if any(inner in (pl.Object, pl.Int128, pl.UInt128) for inner in _types(kind)):
+            raise TypeError(f"column {name!r} is of type {kind}, which a Parquet file cannot hold; cast it")
+    return pl.DataFrame(schema=schema).to_arrow().schema
+
+
+def _types(kind: pl.DataType) -> Iterator[pl.DataType]:
+    yield kind
+    inner = [field.dtype for field in kind.fields] if isinstance(kind, pl.Struct) else [getattr(kind, "inner", None)]
+    for item in inner:
+        if isinstance(item, pl.DataType):
+            yield from _types(item)
 
 
 def _groups(lazy: pl.LazyFrame, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -71,4 +117,5 @@ def _groups(lazy: pl.LazyFrame, schema: pa.Schema) -> Iterator[pa.Table]:
             merged = pa.concat_tables(pending).combine_chunks()
             yield merged.slice(0, ROWS_PER_GROUP)
             pending, held = [merged.slice(ROWS_PER_GROUP)], held - ROWS_PER_GROUP
-    yield pa.concat_tables(pending).combine_chunks() if pending else schema.empty_table()
+    if held or not pending:
+        yield pa.concat_tables([schema.empty_table(), *pending]).combine_chunks()

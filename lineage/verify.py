@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lineage.ancestry import ancestry, identity
+from lineage.ancestry import ancestry, identity, raw_files
 from lineage.plan import Workspace
 from lineage.store import version_of
 from lineage.versions import FileVersion, Version, sha256_file
@@ -44,8 +44,11 @@ def verify(space: Workspace) -> Verified:
     current = space.store.all_current()
     served = [version_of(row) for row in space.store.rows("served_bundles")]
     predicted = [_predicted(space, row) for row in space.store.rows("predicted_versions")]
-    everything = {identity(o.version): o.version for o in ancestry(space.store, [*current, *served, *predicted])}
+    origins = ancestry(space.store, [*current, *served, *predicted])
+    everything = {identity(origin.version): origin.version for origin in origins}
     in_place = {identity(version) for version in current}
+    # A raw file that no fetch step recorded is current as long as the table that was read from it is.
+    in_place |= {identity(raw) for _, raw, reader in raw_files(origins) if identity(reader.version) in in_place}
     damaged: dict[str, Damage] = {}
     files = 0
     for key, version in everything.items():

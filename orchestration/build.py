@@ -6,25 +6,29 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from lineage.discover import Project
 from lineage.errors import CheckFailedError, HeadwaterError
-from lineage.plan import WHOLE, Declared, step_code
+from lineage.plan import WHOLE, Declared, Workspace, partitions_to_run, step_code
 from lineage.ports import CheckReport
-from lineage.run import Door, Outcome, run_step
+from lineage.run import Door, Outcome, Progress, run_step
 from lineage.settings import Settings
 from lineage.spec import Input, Partitions, Source, Step
 from orchestration.project import make_runner, open_workspace
-from orchestration.reports import materialization, report_of, stored_checks
+from orchestration.reports import column_schema, lineage_url, materialization, report_of, stored_checks
 from orchestration.schedules import next_month_schedule
-from orchestration.sensors import raw_file_sensor, report_sensor
+from orchestration.sensors import LANDED_ONLY, raw_file_sensor, report_sensor
 
 # Dagster keeps what this logger says with the run; `headwater up` prints it.
 _logger = logging.getLogger("headwater.run")
+
+# Marks a result whose materializations were yielded already, each partition with its own data version. Dagster
+# would add one for every partition of the run's range, all with the same version, whether it came to be or not.
+_REPORTED = SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 _KINDS = {
     "fetch": {"csv"},
@@ -98,64 +102,55 @@ def _asset(space: Declared, step: Step) -> dg.AssetsDefinition:
 
 
 def _compute(context: dg.AssetExecutionContext, space: Declared, step: Step) -> Iterator[Any]:
-    door = Door("dagster", parent=(UUID(context.run_id), context.job_name))
-    keys = tuple(context.partition_keys) if step.partitions else (WHOLE,)
+    door = Door("dagster", parent=(UUID(context.run.run_id), context.run.job_name))
+    done: list[Outcome] = []
+    failure: HeadwaterError | None = None
     with open_workspace(space.settings) as opened:
-        runner = make_runner(opened, door, _log)
         try:
-            outcomes = run_step(runner, step, keys)
-        except CheckFailedError as error:
-            yield from _failed_checks(step, error)
-            raise dg.Failure(str(error), allow_retries=False) from error
+            run_step(make_runner(opened, door, _progress(done)), step, _partitions(context, opened, step))
         except HeadwaterError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        yield from _check_results(step, [(o, o.checks or stored_checks(opened.store, o)) for o in outcomes])
-        yield _result(opened.settings, outcomes)
-        if len(outcomes) > 1:
-            # Dagster gives all partitions of one run the same data version; these give each its own.
-            for outcome in outcomes:
-                context.log_event(materialization(report_of(opened, outcome), context.instance))
+            failure = error
+        # Also of a run that failed half way: what came before the failure is there, and current.
+        for outcome in done:
+            yield materialization(opened, report_of(opened, outcome), context.instance)
+        if failure is None:
+            yield from _check_results(step, [(o, o.checks or stored_checks(opened.store, o)) for o in done])
+    if isinstance(failure, CheckFailedError):
+        yield from _failed_checks(step, failure)
+    if failure:
+        raise dg.Failure(str(failure), allow_retries=False) from failure
+    yield dg.MaterializeResult(metadata={_REPORTED: True})
 
 
-def _log(outcome: Outcome) -> None:
-    rows = "" if outcome.version.row_count is None else f"{outcome.version.row_count:,} rows"
-    _logger.info("%-34s %-10s %14s %7.2f s", outcome.label, outcome.state, rows, outcome.seconds)
+def _partitions(context: dg.AssetExecutionContext, space: Workspace, step: Step) -> tuple[str, ...]:
+    """The months asked for; of several, those that can exist, since inputs may have landed to different months."""
+    if step.partitions is None:
+        return (WHOLE,)
+    asked = tuple(context.partition_keys)
+    if step.kind == "fetch" and LANDED_ONLY not in context.run.tags:
+        return asked
+    possible = set(partitions_to_run(space, step))
+    return tuple(key for key in asked if key in possible) or asked
 
 
-def _result(settings: Settings, outcomes: Sequence[Outcome]) -> "dg.MaterializeResult[Any]":
-    from lineage.dvc import data_version
+def _progress(done: list[Outcome]) -> Progress:
+    """Keeps what is done, and says so in the run's log."""
 
-    versions = [outcome.version for outcome in outcomes]
-    rows = [version.row_count for version in versions if version.row_count is not None]
-    metadata: dict[str, Any] = {
-        "dagster/uri": versions[-1].files[0].path,
-        "version": versions[-1].sha256,
-        "lineage": dg.MetadataValue.url(_lineage_url(settings, versions[-1].dataset)),
-        "seconds": round(sum(outcome.seconds for outcome in outcomes), 3),
-    }
-    if rows:
-        metadata["dagster/partition_row_count" if versions[-1].partition else "dagster/row_count"] = sum(rows)
-    if versions[-1].fields:
-        metadata["dagster/column_schema"] = _schema(versions[-1].fields)
-    only = dg.DataVersion(data_version(versions[0])) if len(versions) == 1 else None
-    return dg.MaterializeResult(metadata=metadata, data_version=only)
+    def report(outcome: Outcome) -> None:
+        done.append(outcome)
+        rows = "" if outcome.version.row_count is None else f"{outcome.version.row_count:,} rows"
+        _logger.info("%-34s %-10s %14s %7.2f s", outcome.label, outcome.state, rows, outcome.seconds)
 
-
-def _schema(fields: Sequence[tuple[str, str]]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in fields])
-
-
-def _lineage_url(settings: Settings, dataset: str) -> str:
-    return f"{settings.lineage_url}/?nodeId={quote(f'dataset:{settings.namespace}:{dataset}', safe='')}"
+    return report
 
 
 def _declared_metadata(settings: Settings, step: Step) -> dict[str, Any]:
     found: dict[str, Any] = {
         "headwater/step": step.full_name,
-        "lineage": dg.MetadataValue.url(_lineage_url(settings, step.dataset)),
+        "lineage": dg.MetadataValue.url(lineage_url(settings, step.dataset)),
     }
     if isinstance(step.detail, Source):
-        found["dagster/column_schema"] = _schema(tuple(step.detail.schema.items()))
+        found["dagster/column_schema"] = column_schema(step.detail.schema.items())
     return found
 
 
@@ -178,7 +173,12 @@ def _dep(item: Input, upstream: Step) -> dg.AssetDep | dg.AssetKey:
 def _external(project: Project) -> list[dg.AssetSpec]:
     """Raw files that no fetch step brings: they stand in the graph as what they are, from outside."""
     return [
-        dg.AssetSpec(_raw_key(step), group_name=step.pipeline, description=f"Files {step.detail.files.pattern}")
+        dg.AssetSpec(
+            _raw_key(step),
+            group_name=step.pipeline,
+            description=f"Files {step.detail.files.pattern}",
+            partitions_def=partitions_definition(step.partitions),
+        )
         for step in project.steps
         if isinstance(step.detail, Source) and not step.inputs
     ]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         code = _verb(parsed.verb)(parsed, read_settings())
+        # Here, where a reader that has gone is expected, and not when the interpreter ends.
+        sys.stdout.flush()
     except HeadwaterError as error:
         print(f"headwater: {error}", file=sys.stderr)
         return 1
@@ -28,9 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("headwater: interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has gone; nothing is left to be said.
-        sys.stderr.close()
+        # The reader (head, less) has gone; nothing is left to be said, at the end neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(
+            f"headwater: {error.strerror or error}{f': {error.filename}' if error.filename else ''}.", file=sys.stderr
+        )
+        return 1
     return code
 
 
@@ -101,8 +109,8 @@ def _add_serving_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser
     how.add_argument("--json", metavar="FILE", dest="features", help="a JSON file: feature -> list of values")
     models = _add(verbs, "models", "the registered models", "headwater models list")
     actions = models.add_subparsers(dest="action", required=True, metavar="list|show")
-    _json(actions.add_parser("list", help="every model with its champion"))
-    show = actions.add_parser("show", help="one model: bundle, metrics, inputs")
+    _json(_add(actions, "list", "every model with its champion", "headwater models list"))
+    show = _add(actions, "show", "one model: bundle, metrics, inputs", "headwater models show flights-late-t0")
     show.add_argument("model", metavar="MODEL")
     _json(show)
 

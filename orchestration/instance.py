@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import psycopg
 
+from lineage.keeper import open_lock, try_lock
 from lineage.objects import write_bytes
 from lineage.postgres import DAGSTER_ROLE, DAGSTER_SCHEMA, Attachment
 from lineage.settings import Settings
@@ -57,7 +60,27 @@ def dagster_environment(settings: Settings, attachment: Attachment) -> Mapping[s
         "HEADWATER_NAMESPACE": settings.namespace,
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
+        **_no_proxy(),
     }
+
+
+def _no_proxy() -> dict[str, str]:
+    """Dagster's processes talk to each other on loopback; gRPC would ask a proxy of the environment to do so."""
+    hosts = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    without = ",".join(filter(None, (hosts, "127.0.0.1", "localhost")))
+    return {"no_proxy": without, "NO_PROXY": without}
+
+
+@contextmanager
+def presence(settings: Settings) -> Iterator[bool]:
+    """For as long as the block lasts this is a running `headwater up`; yields whether it is the only one.
+
+    It is a lock, which the kernel drops with the process: kill -9 leaves nothing behind.
+    """
+    with open_lock(dagster_home(settings) / "up.lock") as lock:
+        alone = try_lock(lock)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield alone
 
 
 def storage_is_prepared(settings: Settings, attachment: Attachment) -> bool:

@@ -1,9 +1,13 @@
-"""Materialize every pipeline through one Dagster run each: a process of its own, started by `headwater up`."""
+"""Materialize every pipeline through one Dagster run each: a process of its own, started by `headwater up`.
+
+`python -m orchestration.materialize [--alone]`; with --alone, runs that are on record as running are dead.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import dagster as dg
 
@@ -12,23 +16,37 @@ from lineage.settings import Settings, read_settings
 from orchestration.build import build_definitions
 from orchestration.project import open_workspace
 from orchestration.reports import drain_reports
-from orchestration.sensors import RANGE_END, RANGE_START
+from orchestration.sensors import range_tags
 
+_RUNNING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def main() -> int:
+def main(*, alone: bool) -> int:
     """Run all pipelines; 0 when every run succeeded. Prints a line for each partition brought up to date."""
+    began = time.time()
     settings = read_settings()
     project = discover(settings)
     _speak()
     definitions = build_definitions(settings, project)
     with dg.DagsterInstance.get() as instance:
+        if alone:
+            bury(instance, before=began)
         pipelines = list(dict.fromkeys(step.pipeline for step in project.steps))
         succeeded = [_run(definitions, instance, settings, project, name) for name in pipelines]
         with open_workspace(settings) as space:
             drain_reports(space, instance)
     return 0 if all(succeeded) else 1
+
+
+def bury(instance: dg.DagsterInstance, *, before: float) -> None:
+    """Fail the unfinished runs that began before `before` (seconds since 1970).
+
+    They went with a `headwater up` that was killed; on record as running they would hold the queue for ever.
+    """
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_RUNNING)):
+        if record.create_timestamp.timestamp() < before:
+            instance.report_run_failed(record.dagster_run, "The process that ran it ended before it did.")
 
 
 def _run(
@@ -53,7 +71,7 @@ def _range_tags(settings: Settings, project: Project, name: str) -> dict[str, st
             if step.pipeline == name and step.partitions and step.kind in ("fetch", "source")
             for key in partitions_to_run(space, step)
         }
-    return {RANGE_START: min(months), RANGE_END: max(months)} if months else {}
+    return range_tags(months)
 
 
 def _reason(event: dg.DagsterEvent) -> str:
@@ -72,4 +90,4 @@ def _speak() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(alone="--alone" in sys.argv[1:]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -12,34 +13,63 @@ from lineage.discover import Project
 from lineage.plan import WHOLE, Workspace, partitions_to_run
 from lineage.settings import Settings
 from lineage.spec import Source, Step
-from lineage.versions import sha256_file
+from lineage.versions import json_digest, sha256_file
 from orchestration.project import open_workspace
+from orchestration.reach import Reach, asset_keys, gaps, reach, reads, runnable
 from orchestration.reports import drain_reports
 
 _INTERVAL_SECONDS = 10
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+# On a run whose range is only the outline of what shall run: months that have not landed are left alone.
+LANDED_ONLY = "headwater/landed_only"
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+# Size and time of a file when it was looked at.
+Mark = list[int]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A raw file whose bytes are not those that its source was last made from."""
+
+    step: Step
+    partition: str
+    name: str
+    mark: Mark
 
 
 def raw_file_sensor(settings: Settings, project: Project, pipeline: str, job: Any) -> Any:
-    """Requests, for each raw file whose bytes are not those on record, just what depends on it.
+    """Requests, for raw files whose bytes are not those on record, one run of just what depends on them.
 
-    The cursor keeps size and time of the files that were looked at, so that only touched ones are hashed.
+    And of what is missing though it could be made. The cursor keeps size and time of the files that were looked
+    at, so that only touched ones are hashed. It is stored with the request: a look that fails is repeated.
     """
     sources = [step for step in project.steps if step.pipeline == pipeline and isinstance(step.detail, Source)]
 
     @dg.sensor(
         name=f"{pipeline}_raw_files",
         job=job,
+        description=f"Raw files of {pipeline} that came or changed.",
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
+    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=pipeline, statuses=_UNFINISHED)):
+            return dg.SkipReason(f"A run of {pipeline} is at work; files are looked at when it has ended.")
+        seen: dict[str, Mark] = json.loads(context.cursor or "{}")
         with open_workspace(settings) as space:
-            changed = list(_changed(space, sources, seen))
-            requests = [_request(space, step, partition, sha256) for step, partition, sha256 in changed]
-        reason = None if requests else "No raw file has changed."
-        return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=json.dumps(seen))
+            marks = _marks(space, sources)
+            changes = [change for change in marks if seen.get(change.name) != change.mark and _is_news(space, change)]
+            requests = _requests(space, changes, gaps(space, pipeline))
+        cursor = json.dumps({mark.name: mark.mark for mark in marks})
+        reason = None if requests else "Nothing has changed, and nothing is missing."
+        return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=cursor)
 
     return look
 
@@ -49,6 +79,7 @@ def report_sensor(settings: Settings) -> Any:
 
     @dg.sensor(
         name="outside_runs",
+        description="Materializations by `headwater run` and `dvc repro`, reported to Dagster.",
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -60,42 +91,43 @@ def report_sensor(settings: Settings) -> Any:
     return report
 
 
-def _changed(space: Workspace, sources: list[Step], seen: dict[str, list[int]]) -> Iterator[tuple[Step, str, str]]:
+def range_tags(months: Iterable[str]) -> dict[str, str]:
+    """Tags of a run that brings those of `months` up to date that can be; none for no months."""
+    ordered = sorted(months)
+    return {RANGE_START: ordered[0], RANGE_END: ordered[-1], LANDED_ONLY: "true"} if ordered else {}
+
+
+def _marks(space: Workspace, sources: Sequence[Step]) -> list[Change]:
+    """Every raw file that there is, as a change that it may be."""
+    found = []
     for step in sources:
         assert isinstance(step.detail, Source)
-        known = space.store.current(f"{step.pipeline}/raw_{step.name}")
         for partition in partitions_to_run(space, step):
             name = step.detail.files.path(partition)
-            path = space.root / name
-            if not path.exists():
-                continue
-            stat = path.stat()
-            mark = [stat.st_size, stat.st_mtime_ns]
-            if seen.get(name) == mark:
-                continue
-            seen[name] = mark
-            sha256 = sha256_file(path) or ""
-            if partition not in known or known[partition].sha256 != sha256:
-                yield step, partition, sha256
+            if (path := space.root / name).is_file():
+                stat = path.stat()
+                found.append(Change(step, partition, name, [stat.st_size, stat.st_mtime_ns]))
+    return found
 
 
-def _request(space: Workspace, step: Step, partition: str, sha256: str) -> dg.RunRequest:
-    raw = tuple(space.project.inputs(step))
-    affected = space.project.downstream((*raw, step))
-    start, end = _range(space, affected, partition)
-    tags = {RANGE_START: start, RANGE_END: end} if start else {}
-    keys = [dg.AssetKey([item.pipeline, item.name]) for item in affected]
-    return dg.RunRequest(run_key=f"{step.full_name}[{partition}]:{sha256}", asset_selection=keys, tags=tags)
+def _is_news(space: Workspace, change: Change) -> bool:
+    last = space.store.row("last_complete_run", step=change.step.full_name, partition=change.partition)
+    if last is None:
+        return True
+    ((_, raw),) = space.store.run_inputs(last["run_id"])
+    return sha256_file(space.root / change.name) != raw.sha256
 
 
-def _range(space: Workspace, affected: tuple[Step, ...], partition: str) -> tuple[str, str]:
-    """The months to request: all landed ones for an unpartitioned file, else the file's and those that look back."""
-    partitioned = [step for step in affected if step.partitions]
-    if not partitioned:
-        return "", ""
-    landed = partitions_to_run(space, partitioned[0])
-    if partition == WHOLE:
-        return landed[0], landed[-1]
-    reach = max((item.look_back for step in affected for item in step.inputs), default=0)
-    later = [key for key in landed if key >= partition]
-    return partition, later[min(reach, len(later) - 1)]
+def _requests(space: Workspace, changes: Sequence[Change], missing: Reach) -> list[dg.RunRequest]:
+    """One run for everything: files that belong together come together, and a model is trained once."""
+    roots = {name: set(months) for name, months in missing.items()}
+    for change in changes:
+        # A fetch step takes note of the change first, if there is one.
+        root = next(iter(space.project.inputs(change.step)), change.step)
+        roots.setdefault(root.full_name, set()).update({change.partition} - {WHOLE})
+    if not (wanted := runnable(space, reach(space.project, roots))):
+        return []
+    # Dagster takes up a key once: what failed is not tried again until something is different.
+    key = json_digest([[[change.name, change.mark] for change in changes], reads(space, missing)])
+    tags = range_tags(set().union(*wanted.values()))
+    return [dg.RunRequest(run_key=key, asset_selection=asset_keys(space.project, wanted), tags=tags)]

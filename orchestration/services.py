@@ -15,12 +15,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lineage.errors import HeadwaterError, SettingsError
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 10.0
 _RESTARTS = 3
+# A service that ran for so long and ended is started again, however often that was before.
+_STEADY_SECONDS = 60.0
+# Our own services are on loopback, where no proxy of the environment leads.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,24 @@ class Service:
 
 @dataclass
 class Kept:
-    """A started service."""
+    """A started service; `restarts` counts those since it last ran steadily."""
 
     service: Service
     process: subprocess.Popen[bytes]
     restarts: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def replace(self, process: subprocess.Popen[bytes]) -> None:
+        """Take `process` for the one that ended."""
+        self.restarts = 1 if self._ran_steadily() else self.restarts + 1
+        self.process, self.started = process, time.monotonic()
+
+    def keeps_ending(self) -> bool:
+        """Whether starting it again has not helped so far."""
+        return self.restarts >= _RESTARTS and not self._ran_steadily()
+
+    def _ran_steadily(self) -> bool:
+        return time.monotonic() - self.started > _STEADY_SECONDS
 
 
 @dataclass
@@ -86,10 +104,9 @@ class Services:
             if code is None:
                 continue
             name = kept.service.name
-            if kept.restarts >= _RESTARTS:
+            if kept.keeps_ending():
                 raise HeadwaterError(f"{name} ended again and again (last with {code}): {self._log_end(kept.service)}")
-            kept.restarts += 1
-            kept.process = self._spawn(kept.service)
+            kept.replace(self._spawn(kept.service))
             return f"{name} ended with {code} and was started again ({self.logs / (name + '.log')})"
         return None
 
@@ -130,6 +147,11 @@ def spawn(
     )
 
 
+def ask(request: urllib.request.Request | str, *, timeout_seconds: float) -> Any:
+    """Open a URL of one of our services, past any proxy; raises what urllib raises."""
+    return _DIRECT.open(request, timeout=timeout_seconds)
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on now."""
     with socket.socket() as probe:
@@ -163,7 +185,7 @@ def _answers(url: str | None) -> bool:
     if url is None:
         return True
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (our own address)
+        with ask(url, timeout_seconds=2) as answer:
             return bool(answer.status < 400)
     except (urllib.error.URLError, OSError):
         return False

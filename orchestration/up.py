@@ -16,7 +16,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,16 +25,20 @@ from lineage.errors import HeadwaterError
 from lineage.plan import Declared, Workspace
 from lineage.ports import Ports
 from lineage.postgres import Attachment, attach
+from lineage.relay import send_in_background
 from lineage.settings import Settings
-from orchestration.instance import dagster_environment, storage_is_prepared, storage_prepared
+from orchestration.instance import dagster_environment, dagster_home, presence, storage_is_prepared, storage_prepared
 from orchestration.project import open_workspace
-from orchestration.services import Service, Services, free_port, require_free, spawn
+from orchestration.services import Service, Services, ask, free_port, require_free, spawn
 
 _PORTS = {
     "ui_port": ("Dagster UI", "HEADWATER_UI_PORT"),
     "lineage_port": ("lineage service", "HEADWATER_LINEAGE_PORT"),
     "serving_port": ("serving API", "HEADWATER_SERVING_PORT"),
 }
+
+# What `up --once` says of its prediction; null where no model is declared.
+_ANSWER = ("prediction_id", "model", "model_version", "key", "margin", "probability", "trace", "replay")
 
 
 @dataclass
@@ -80,26 +83,28 @@ def _up(settings: Settings, clock: Clock, *, once: bool) -> int:
         _sync_dvc(settings)
     with clock.phase("postgres", "starting Postgres"):
         attachment = attach(settings)
-    with attachment:
+    with attachment, presence(settings) as alone:
         environment = _environment(settings, dagster_environment(settings, attachment))
         with clock.phase("dagster_storage", "preparing Dagster's storage"):
             _prepare_storage(settings, attachment, environment)
         with Services(environment, settings.root, settings.home / "logs") as services:
             _start(services, settings)
             with clock.phase("materialize", "materializing the pipelines through Dagster"):
-                _materialize(environment, settings, once=once)
+                _materialize(environment, settings, alone=alone, once=once)
             with clock.phase("services", "waiting for the services"):
                 services.wait_until_ready()
             if not once:
                 _announce(settings)
                 _stay(services, settings)
             _print_once(settings, clock, started)
+        send_in_background(settings)
     return 0
 
 
-def _materialize(environment: Mapping[str, str], settings: Settings, *, once: bool) -> None:
+def _materialize(environment: Mapping[str, str], settings: Settings, *, alone: bool, once: bool) -> None:
+    command = [sys.executable, "-m", "orchestration.materialize", *(["--alone"] if alone else [])]
     try:
-        _run_to_end([sys.executable, "-m", "orchestration.materialize"], environment, settings)
+        _run_to_end(command, environment, settings)
     except HeadwaterError as error:
         if once:
             raise
@@ -140,25 +145,27 @@ def _sync_dvc(settings: Settings) -> None:
         _say(f"{', '.join(stale)} are stale; run `headwater dvc sync`")
 
 
-def _start(services: Services, settings: Settings) -> None:
-    python, found, code_port = sys.executable, urls(settings), free_port()
-    workspace = settings.home / "dagster" / "workspace.yaml"
-    workspace.write_text(
-        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: headwater}}\n"
+def dagster_services(settings: Settings) -> tuple[Service, Service, Service]:
+    """Dagster's code server, daemon and UI; they find each other through a workspace file that this writes."""
+    python, code_port = sys.executable, str(free_port())
+    workspace = dagster_home(settings) / "workspace.yaml"
+    where = f"{{host: 127.0.0.1, port: {code_port}, location_name: headwater}}"
+    workspace.write_text(f"load_from:\n  - grpc_server: {where}\n")
+    code = [python, "-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", code_port]
+    ui = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(settings.ui_port), "-w", str(workspace)]
+    return (
+        Service("code", [*code, "-m", "orchestration.definitions", "-d", str(settings.root)]),
+        Service("daemon", [python, "-m", "dagster._daemon", "run", "-w", str(workspace)]),
+        Service("webserver", ui, f"{urls(settings)['dagster']}/server_info"),
     )
-    code_server = [python, "-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_port)]
-    services.start(Service("code", [*code_server, "-m", "orchestration.definitions", "-d", str(settings.root)]))
-    _start_dagster(services, settings, workspace)
+
+
+def _start(services: Services, settings: Settings) -> None:
+    for service in dagster_services(settings):
+        services.start(service)
     for name, port in (("lineage", settings.lineage_port), ("serving", settings.serving_port)):
-        command = [python, "-m", "orchestration.serve", name, str(port)]
-        services.start(Service(name, command, f"{found[name]}/health"))
-
-
-def _start_dagster(services: Services, settings: Settings, workspace: Path) -> None:
-    python, port = sys.executable, str(settings.ui_port)
-    webserver = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", port, "-w", str(workspace)]
-    services.start(Service("webserver", webserver, f"{urls(settings)['dagster']}/server_info"))
-    services.start(Service("daemon", [python, "-m", "dagster._daemon", "run", "-w", str(workspace)]))
+        command = [sys.executable, "-m", "orchestration.serve", name, str(port)]
+        services.start(Service(name, command, f"{urls(settings)[name]}/health"))
 
 
 def _prepare_storage(settings: Settings, attachment: Attachment, environment: Mapping[str, str]) -> None:
@@ -212,7 +219,7 @@ def _one_prediction(space: Workspace, settings: Settings, clock: Clock) -> dict[
     models = [step for step in space.project.models() if space.project.step(_table_of(step)).key]
     if not models:
         _say("no model is declared, so nothing was predicted")
-        return dict.fromkeys(("prediction_id", "model", "model_version", "margin", "probability", "trace", "replay"))
+        return dict.fromkeys(_ANSWER)
     model = models[0].model_name
     serving = urls(settings)["serving"]
     with clock.phase("predict", f"asking {model} for one prediction"):
@@ -239,13 +246,19 @@ def _table_of(model: Any) -> str:
 
 
 def _some_key(space: Workspace, model: Any) -> str:
-    """A key of the newest partition of the model's table: the same one every time."""
+    """A key of the newest partition of the model's table that has rows: the same one every time."""
     import polars as pl
 
+    from serving.features import KEY_SEPARATOR
+
     step = space.project.step(_table_of(model))
-    newest = list(space.store.current(step.dataset).values())[-1]
-    row = pl.scan_parquet(space.root / newest.file.path).select(step.key).tail(1).collect().row(0)
-    return "|".join(str(value) for value in row)
+    # As text by Polars, like those that serving looks up: Python writes times and truth values otherwise.
+    texts = [pl.col(name).cast(pl.String) for name in step.key]
+    for version in reversed(space.store.current(step.dataset).values()):
+        rows = pl.scan_parquet(space.root / version.file.path)
+        if keys := rows.select(pl.concat_str(texts, separator=KEY_SEPARATOR)).tail(1).collect().to_series().to_list():
+            return str(keys[0])
+    raise HeadwaterError(f"{step.dataset} has no rows, so there is nothing to predict for {model.model_name}.")
 
 
 def _tables(space: Workspace) -> dict[str, int]:
@@ -260,10 +273,12 @@ def _call(url: str, body: dict[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with ask(request, timeout_seconds=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise HeadwaterError(f"{url} answered {error.code}: {error.read().decode(errors='replace')[:500]}") from error
+    except OSError as error:
+        raise HeadwaterError(f"{url} gave no answer ({error}); the logs of `headwater up` say more.") from error
 
 
 def _announce(settings: Settings) -> None:

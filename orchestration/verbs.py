@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lineage.discover import discover
 from lineage.errors import NotFoundError, RequestError
 from lineage.plan import Declared, Workspace
 from lineage.ports import CheckReport, Ports
+from lineage.relay import send_in_background
 from lineage.run import Door, Outcome, run_steps
 from lineage.settings import Settings
 from lineage.spec import Step
@@ -27,8 +29,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     door = Door("dvc" if "DVC_STAGE" in os.environ else "cli")
     with open_workspace(settings) as space:
         steps = (space.project.step(arguments.step),) if arguments.step else space.project.steps
-        run_steps(make_runner(space, door, _print_outcome), steps, arguments.partition)
-        _warn_if_stale(space)
+        try:
+            run_steps(make_runner(space, door, _print_outcome), steps, arguments.partition)
+        finally:
+            send_in_background(settings)
+        _warn_if_stale(space, steps)
     return 0
 
 
@@ -152,8 +157,8 @@ def _print_outcome(outcome: Outcome) -> None:
     print(f"{outcome.label:<34} {_STATES[outcome.state]:<11}{rows:>16}  {outcome.seconds:6.2f} s", flush=True)
 
 
-def _warn_if_stale(space: Workspace) -> None:
-    if (space.root / "dvc.yaml").exists() and dvc.stale_files(space):
+def _warn_if_stale(space: Workspace, steps: Iterable[Step]) -> None:
+    if (space.root / "dvc.yaml").exists() and any(dvc.stage_is_stale(space, step) for step in steps):
         print("dvc.yaml and params.yaml are stale; run `headwater dvc sync`.", file=sys.stderr)
 
 

@@ -33,7 +33,9 @@ def test_every_verb_is_in_the_readme(verb: str) -> None:
 
 def test_every_setting_is_documented() -> None:
     """docs/settings.md has every variable that the packages read, and no other."""
-    modules = [path for name in ("lineage", "validations", "serving", "orchestration") for path in (ROOT / name).rglob("*.py")]
+    modules = [
+        path for name in ("lineage", "validations", "serving", "orchestration") for path in (ROOT / name).rglob("*.py")
+    ]
 
     read = {found for path in modules for found in SETTING.findall(path.read_text())} - INTERNAL
     documented = set(SETTING.findall((ROOT / "docs" / "settings.md").read_text()))

@@ -31,9 +31,7 @@ def flights(rows: int, seed: int, carriers: str = "ABC") -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def trained() -> Trained:
-    spec = ModelSpec(
-        "late", ("hour", "wind", "carrier"), "binary:logistic", rounds=8, early_stopping_rounds=2
-    )
+    spec = ModelSpec("late", ("hour", "wind", "carrier"), "binary:logistic", rounds=8, early_stopping_rounds=2)
     return train(Split(flights(300, 1), flights(100, 2), flights(100, 3)), spec)
 
 
@@ -47,11 +45,7 @@ def test_a_bundle_comes_back_as_it_was_written(tmp_path, trained):
 
     bundle = load_bundle(tmp_path / "bundle", digest=digest)
 
-    assert (
-        hashlib.sha256((tmp_path / "bundle/manifest.json").read_bytes()).hexdigest()
-        == digest
-        == bundle.digest
-    )
+    assert hashlib.sha256((tmp_path / "bundle/manifest.json").read_bytes()).hexdigest() == digest == bundle.digest
     assert (bundle.name, bundle.features) == ("flights-late", ("hour", "wind", "carrier"))
     assert bundle.categories == {"carrier": ("A", "B", "C")}
     assert bundle.signature == {

@@ -73,10 +73,7 @@ def test_a_row_has_the_same_margin_alone_and_among_others(engine):
     """Batching changes no bit."""
     asked = columns(200)
 
-    alone = [
-        engine.margin({name: column[row : row + 1] for name, column in asked.items()})[0]
-        for row in range(200)
-    ]
+    alone = [engine.margin({name: column[row : row + 1] for name, column in asked.items()})[0] for row in range(200)]
 
     assert bits(np.array(alone)) == bits(engine.margin(asked))
 
@@ -106,9 +103,7 @@ def test_a_string_that_training_did_not_see_is_missing(engine, stranger):
     """Unknown categories and None have the same margin."""
     asked = columns(50)
 
-    one, other = (
-        engine.margin(asked | {"airport": np.full(50, value, dtype=object)}) for value in (None, stranger)
-    )
+    one, other = (engine.margin(asked | {"airport": np.full(50, value, dtype=object)}) for value in (None, stranger))
 
     assert bits(one) == bits(other)
 
@@ -117,9 +112,7 @@ def test_strings_may_come_as_numpys_own_type(engine):
     """An array of dtype str answers as one of Python's strings."""
     asked = columns(50) | {"airport": np.resize(np.array(WORDS, dtype=object), 50)}
 
-    assert bits(engine.margin(asked)) == bits(
-        engine.margin(asked | {"airport": asked["airport"].astype(str)})
-    )
+    assert bits(engine.margin(asked)) == bits(engine.margin(asked | {"airport": asked["airport"].astype(str)}))
 
 
 def test_other_columns_and_their_order_do_not_matter(engine):

@@ -237,9 +237,7 @@ def test_a_feature_without_any_category_is_always_missing():
 
     model = to_onnx(booster, features=FEATURES, categories={"letter": [], "few": LETTERS[:3]})
 
-    np.testing.assert_array_equal(
-        booster.inplace_predict(matrix, predict_type="margin"), answered(model, matrix)
-    )
+    np.testing.assert_array_equal(booster.inplace_predict(matrix, predict_type="margin"), answered(model, matrix))
 
 
 MATRIX = rows(60, 1, missing=0.0)

@@ -33,9 +33,7 @@ def flights(rows: int, seed: int, carriers: str = "ABCDEFG") -> pl.DataFrame:
     return pl.DataFrame(
         {
             "id": np.arange(rows),
-            "hour": [
-                None if gone else int(value) for gone, value in zip(rng.random(rows) < 0.1, hour, strict=True)
-            ],
+            "hour": [None if gone else int(value) for gone, value in zip(rng.random(rows) < 0.1, hour, strict=True)],
             "distance": rng.uniform(100, 3000, rows),
             "holiday": rng.random(rows) < 0.1,
             "carrier": [None if place % 11 == 3 else carriers[code] for place, code in enumerate(carrier)],
