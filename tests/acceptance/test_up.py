@@ -51,6 +51,16 @@ def answer(clone):
 
 
 @pytest.fixture
+def bad_airlines(clone, answer):
+    """A raw file that a check refuses, until the test ends."""
+    path = clone.root / "data/raw/flights/airlines/airlines.csv"
+    before = path.read_bytes()
+    path.write_bytes(before + b"TOOLONG,Nobody's Airline\n")
+    yield
+    path.write_bytes(before)
+
+
+@pytest.fixture
 def up(clone, answer):
     """`headwater up`, staying; killed if the test leaves it running."""
     process = clone.start_up()
@@ -134,11 +144,12 @@ def test_nothing_is_left(clone, answer, eventually):
     assert (0, "Data and pipelines are up to date.") == (status.returncode, status.stdout.strip()), status.stderr
 
 
-def test_stays_and_mends(clone, up, eventually):
-    """Without --once every service answers, a killed one comes back, and SIGTERM ends all of it with 0."""
+def test_stays_and_mends(clone, bad_airlines, up, eventually):
+    """Without --once every service answers, whatever a pipeline does; a killed one comes back; SIGTERM ends all."""
     urls = clone.urls
     eventually(lambda: "ready; " in clone.said() or up.poll() is not None, "ready", seconds=120)
-    (lineage,) = [number for number, words in clone.processes().items() if "orchestration.serve lineage" in words]
+    running = clone.processes()
+    (lineage,) = [number for number, words in running.items() if "orchestration.serve lineage" in words]
 
     eventually(lambda: "flights/features" in shown_assets(urls["dagster"]), "the assets in Dagster's UI")
     graph = ask(f"{urls['lineage']}/api/v1/lineage?nodeId=dataset:headwater:flights/features")
@@ -149,6 +160,8 @@ def test_stays_and_mends(clone, up, eventually):
     up.send_signal(signal.SIGTERM)
 
     assert 0 == up.wait(timeout=15), clone.said()
+    assert any("postgres" in words for words in running.values())
+    assert "expect_column_value_lengths_to_equal" in clone.said()
     assert all(url in clone.said() for url in urls.values())
     assert "job:headwater:flights.features" in {node["id"] for node in graph["graph"]}
     assert "error" in predicted["predictions"][0]

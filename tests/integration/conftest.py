@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -155,10 +156,10 @@ class Shop:
     @property
     def environ(self) -> dict[str, str]:
         """The environment of a user who has activated the virtual environment and set nothing."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HEADWATER_", "DATABASE_", "OPENLINEAGE_"))}
-        # An edit within a second of the last, of the same length, must not meet stale bytecode.
-        ours = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
-        return {**kept, **ours, "HEADWATER_PIPELINES": self.package}
+        ours = ("HEADWATER_", "DATABASE_", "OPENLINEAGE_", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        return {**kept, "PATH": path, "HEADWATER_PIPELINES": self.package}
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """A process in the project; whoever starts it waits for it."""
@@ -229,12 +230,14 @@ class Shop:
         """Write a file of the project."""
         self.path(name).parent.mkdir(parents=True, exist_ok=True)
         self.path(name).write_text(text)
+        # An edit within a second of the last, of the same length, must not meet stale bytecode.
+        shutil.rmtree(self.path(name).parent / "__pycache__", ignore_errors=True)
 
     def edit(self, name: str, before: str, after: str) -> None:
         """Replace a piece of a file, which must be there once."""
         text = self.path(name).read_text()
         assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {name}"
-        self.path(name).write_text(text.replace(before, after))
+        self.write(name, text.replace(before, after))
 
     def write_month(self, month: str) -> None:
         """Orders and visits of a month that did not land yet."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
@@ -29,7 +30,7 @@ from lineage.postgres import attach
 from lineage.settings import Settings
 from lineage.store import Store
 from orchestration.build import asset_key, build_definitions
-from orchestration.instance import dagster_environment
+from orchestration.instance import dagster_environment, presence
 from orchestration.materialize import bury
 from orchestration.project import open_workspace
 from orchestration.reports import drain_reports
@@ -425,6 +426,21 @@ def test_other_doors_are_reported(farm, changed):
     assert [] == farm.stale()
 
 
+def test_reported_before_a_crash(farm, changed):
+    """A report that Dagster has got, and that a crash left in the queue, is closed without a second one."""
+    changed(farm.raw("weather", "2023-02"), weather_of(2, rain=2.5))
+    farm.headwater("run")
+    farm.drain()
+    before = farm.count("good")
+
+    reopen = "update dagster_report set reported_at = null where dataset = 'farm/good'"
+    with attach(farm.settings) as attachment, psycopg.connect(attachment.owner_url) as connection:
+        # Of several, only the newest can have been left: reports are closed in order.
+        connection.execute(f"{reopen} and report_id = (select max(report_id) from dagster_report)")
+
+    assert (0, before) == (farm.drain(), farm.count("good"))
+
+
 def test_nothing_changed(farm):
     """Where every raw file is the one on record the sensor starts nothing, also from its own cursor."""
     first = farm.look()
@@ -601,6 +617,16 @@ def test_killed_run(farm, changed, eventually):
     assert ([], "ABORT", dg.DagsterRunStatus.FAILURE) == (left, state, killed.status)
     assert result.success
     assert [] == farm.stale()
+
+
+def test_presence(farm):
+    """Only the first `headwater up` of a project may take unfinished runs for dead."""
+    with presence(farm.settings) as first, presence(farm.settings) as second:
+        pass
+    with presence(farm.settings) as later:
+        pass
+
+    assert (True, False, True) == (first, second, later)
 
 
 @pytest.mark.parametrize(
