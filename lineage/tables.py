@@ -118,4 +118,4 @@ def _groups(lazy: pl.LazyFrame, schema: pa.Schema) -> Iterator[pa.Table]:
             yield merged.slice(0, ROWS_PER_GROUP)
             pending, held = [merged.slice(ROWS_PER_GROUP)], held - ROWS_PER_GROUP
     if held or not pending:
-        yield pa.concat_tables([schema.empty_table(), *pending]).combine_chunks()
+        yield pa.concat_tables([pa.Table.from_batches([], schema), *pending]).combine_chunks()

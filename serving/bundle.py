@@ -88,9 +88,7 @@ def write_bundle(
         raise DeclarationError(f"extra files cannot be called {taken}; a bundle writes these itself.")
     model, refused = _exported(trained)
     files = {**(extra or {}), **model, "signature.json": canonical(_signature(trained, name))}
-    manifest = canonical(
-        {**_summary(trained), "dataset": dict(dataset), "export_refused": refused} | _sums(files)
-    )
+    manifest = canonical({**_summary(trained), "dataset": dict(dataset), "export_refused": refused} | _sums(files))
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -125,9 +123,7 @@ def load_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
         )
     for name, entry in manifest["files"].items():
         _verified(folder / name, entry["sha256"])
-    signature = json.loads(
-        _verified(folder / "signature.json", manifest["files"]["signature.json"]["sha256"])
-    )
+    signature = json.loads(_verified(folder / "signature.json", manifest["files"]["signature.json"]["sha256"]))
     return Bundle(folder, hashlib.sha256(raw).hexdigest(), signature, manifest)
 
 
@@ -198,8 +194,7 @@ def _summary(trained: Trained) -> dict[str, Any]:
 def _sums(files: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "files": {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-            for name, data in files.items()
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)} for name, data in files.items()
         }
     }
 

@@ -26,9 +26,7 @@ _LESS_THAN, _MEMBER, _SUM = 1, 6, 1
 _CATEGORICAL = 1  # XGBoost's split_type of a categorical split
 
 
-def to_onnx(
-    booster: xgboost.Booster, *, features: Sequence[str], categories: Mapping[str, Sequence[str]]
-) -> bytes:
+def to_onnx(booster: xgboost.Booster, *, features: Sequence[str], categories: Mapping[str, Sequence[str]]) -> bytes:
     """A serialized ONNX model with one input per feature and one output `margin`, FLOAT of shape (N, 1).
 
     Numbers are FLOAT (N, 1), NaN for missing. The features named in `categories` are STRING (N, 1) and
@@ -49,9 +47,7 @@ def to_onnx(
     output = helper.make_tensor_value_info("margin", TensorProto.FLOAT, [None, 1])
     graph = helper.make_graph(nodes, "trees", inputs, [output])
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 5)]
-    proto: ModelProto = helper.make_model(
-        graph, opset_imports=opsets, ir_version=10, producer_name="headwater"
-    )
+    proto: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="headwater")
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -63,9 +59,7 @@ def _refuse_unsupported(learner: Mapping[str, Any], features: Sequence[str]) -> 
     if objective not in OBJECTIVES:
         raise _refusal(f"objective {objective!r}")
     if int(shape["num_class"]) > 1 or int(shape["num_target"]) > 1:
-        raise _refusal(
-            f"objective {objective!r} with more than one output (multi_output_tree or multi-target)"
-        )
+        raise _refusal(f"objective {objective!r} with more than one output (multi_output_tree or multi-target)")
     if not booster["model"]["trees"]:
         raise _refusal("a booster without trees")
     if int(shape["num_feature"]) != len(features):
@@ -81,9 +75,7 @@ def _refuse_unnamed_categories(
         for node, members in _members(tree).items():
             name = features[tree["split_indices"][node]]
             if max(members) >= len(categories.get(name, ())):
-                raise _refusal(
-                    f"a split on category {max(members)} of {name!r}, which no name was given for,"
-                )
+                raise _refusal(f"a split on category {max(members)} of {name!r}, which no name was given for,")
 
 
 def _refusal(what: str) -> UnsupportedModelError:

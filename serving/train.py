@@ -55,15 +55,11 @@ class ModelSpec:
         if self.objective not in OBJECTIVES:
             raise DeclarationError(f"objective {self.objective!r} is not one of {', '.join(OBJECTIVES)}.")
         if unknown := sorted(set(self.parameters) - PARAMETERS):
-            raise DeclarationError(
-                f"parameters {unknown} cannot be set; known: {', '.join(sorted(PARAMETERS))}."
-            )
+            raise DeclarationError(f"parameters {unknown} cannot be set; known: {', '.join(sorted(PARAMETERS))}.")
         if not self.features or len(set(self.features)) < len(self.features):
             raise DeclarationError(f"features {self.features} must be at least one, each named once.")
         if reserved := sorted({self.target, "margin", "probability"} & set(self.features)):
-            raise DeclarationError(
-                f"{reserved} cannot be features: the target and the outputs have these names."
-            )
+            raise DeclarationError(f"{reserved} cannot be features: the target and the outputs have these names.")
 
 
 @dataclass(frozen=True)
@@ -184,9 +180,7 @@ class _Part:
     labels: NDArray[np.float32]
 
 
-def _part(
-    rows: pl.DataFrame, name: str, *, spec: ModelSpec, categories: Mapping[str, tuple[str, ...]]
-) -> _Part:
+def _part(rows: pl.DataFrame, name: str, *, spec: ModelSpec, categories: Mapping[str, tuple[str, ...]]) -> _Part:
     """One part encoded; it may be empty unless something is learnt from it."""
     import polars as pl
 
@@ -195,13 +189,9 @@ def _part(
     if rows.is_empty() and learnt:
         raise DeclarationError(f"target {spec.target!r} cannot be learnt: there are no {name} rows.")
     if bad := int(np.sum(~np.isfinite(labels))):
-        raise DeclarationError(
-            f"{bad} of {len(labels)} {name} rows have no {spec.target!r}; filter them out."
-        )
+        raise DeclarationError(f"{bad} of {len(labels)} {name} rows have no {spec.target!r}; filter them out.")
     if spec.objective == "binary:logistic" and not np.isin(labels, (0, 1)).all():
-        raise DeclarationError(
-            f"{spec.target!r} of the {name} rows is not all 0 and 1, as {spec.objective} needs."
-        )
+        raise DeclarationError(f"{spec.target!r} of the {name} rows is not all 0 and 1, as {spec.objective} needs.")
     return _Part(matrix_of(rows, features=spec.features, categories=categories), labels)
 
 

@@ -23,14 +23,6 @@ where r.step = %(step)s and r.partition = %(partition)s and r.state = 'COMPLETE'
 order by r.ended_at desc
 limit 1;
 
--- name: complete_run_with_fingerprint
-select r.run_id, r.fingerprint, o.sha256
-from run r join run_output o on o.run_id = r.run_id
-where r.step = %(step)s and r.partition = %(partition)s and r.state = 'COMPLETE'
-  and r.fingerprint = %(fingerprint)s
-order by r.ended_at desc
-limit 1;
-
 -- name: attempts
 select count(*) from run where step = %(step)s and partition = %(partition)s;
 
@@ -92,13 +84,6 @@ returning event_id;
 
 -- name: insert_relay
 insert into relay (event_id) values (%(event_id)s);
-
--- name: due_relays
-select r.event_id, e.body, r.attempts
-from relay r join event e using (event_id)
-where r.next_attempt_at <= now()
-order by r.event_id
-limit %(limit)s;
 
 -- name: delete_relay
 delete from relay where event_id = %(event_id)s;
@@ -171,16 +156,6 @@ insert into graph_edge as e (job_namespace, job_name, dataset_namespace, dataset
 values (%(job_namespace)s, %(job_name)s, %(dataset_namespace)s, %(dataset_name)s, %(direction)s, %(time)s)
 on conflict (job_namespace, job_name, dataset_namespace, dataset_name, direction)
 do update set updated_at = greatest(e.updated_at, excluded.updated_at);
-
--- name: edges_of_jobs
-select job_namespace, job_name, dataset_namespace, dataset_name, direction
-from graph_edge
-where (job_namespace, job_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
-
--- name: edges_of_datasets
-select job_namespace, job_name, dataset_namespace, dataset_name, direction
-from graph_edge
-where (dataset_namespace, dataset_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
 
 -- name: graph_datasets
 select namespace, name, fields, facets, created_at, updated_at
@@ -305,18 +280,6 @@ from (select namespace, created_at, updated_at from graph_dataset
 group by namespace
 order by namespace;
 
--- name: dataset_names
-select name, count(*) over () as total
-from graph_dataset where namespace = %(namespace)s
-order by name
-limit %(limit)s offset %(offset)s;
-
--- name: job_names
-select name, count(*) over () as total
-from graph_job where namespace = %(namespace)s
-order by name
-limit %(limit)s offset %(offset)s;
-
 -- name: graph_run
 select run_id, namespace, job, state, started_at, ended_at, facets, updated_at
 from graph_run where run_id = %(run_id)s;
@@ -337,3 +300,34 @@ limit %(limit)s;
 update relay
 set attempts = attempts + 1, last_error = 'refused: ' || %(error)s, next_attempt_at = now() + interval '1 day'
 where event_id = %(event_id)s;
+
+-- name: lock
+select pg_advisory_lock(%(number)s);
+
+-- name: try_lock
+select pg_try_advisory_lock(%(number)s) as got;
+
+-- name: unlock
+select pg_advisory_unlock(%(number)s);
+
+-- name: edges_of_jobs
+select job_namespace, job_name, dataset_namespace, dataset_name, direction
+from graph_edge
+where (job_namespace, job_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
+
+-- name: edges_of_datasets
+select job_namespace, job_name, dataset_namespace, dataset_name, direction
+from graph_edge
+where (dataset_namespace, dataset_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
+
+-- name: dataset_names
+select name, count(*) over () as total
+from graph_dataset where namespace = %(namespace)s
+order by name
+limit %(limit)s offset %(offset)s;
+
+-- name: job_names
+select name, count(*) over () as total
+from graph_job where namespace = %(namespace)s
+order by name
+limit %(limit)s offset %(offset)s;

@@ -75,21 +75,21 @@ class Store:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the advisory lock `name`, waiting for it; the server drops it if this process dies."""
-        self._reconnect_if_lost()
-        self._connection.execute("select pg_advisory_lock(%s)", (lock_number(name),))
+        self._execute("lock", {"number": lock_number(name)})
         try:
             yield
         finally:
-            if not self._connection.broken:
-                self._connection.execute("select pg_advisory_unlock(%s)", (lock_number(name),))
+            # A connection that was lost holds nothing any more.
+            if not (self._connection.broken or self._connection.closed):
+                self._execute("unlock", {"number": lock_number(name)})
 
     def is_locked(self, name: str) -> bool:
         """Whether another connection holds the advisory lock `name`."""
         number = lock_number(name)
-        row = self._connection.execute("select pg_try_advisory_lock(%s) as got", (number,)).fetchone()
+        row = self._execute("try_lock", {"number": number}).fetchone()
         if not (row and row["got"]):
             return True
-        self._connection.execute("select pg_advisory_unlock(%s)", (number,))
+        self._execute("unlock", {"number": number})
         return False
 
     def current(self, dataset: str) -> dict[str, Version]:

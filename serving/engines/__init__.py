@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "OnnxRuntimeCpu", "XgboostCpu", "open_engine", "probability"]
 
-_ENGINES: dict[str, Callable[[Bundle], Engine]] = {
-    engine.name: engine for engine in (OnnxRuntimeCpu, XgboostCpu)
-}
+_ENGINES: dict[str, Callable[[Bundle], Engine]] = {engine.name: engine for engine in (OnnxRuntimeCpu, XgboostCpu)}
 
 
 def open_engine(bundle: Bundle, name: str = "onnxruntime_cpu") -> Engine:

@@ -34,9 +34,7 @@ def look_up(name: str, column: NDArray[Any], *, known: Mapping[str, _Known], abs
     return np.array(values, dtype=object if isinstance(absent, str) else np.float32)
 
 
-def row_count(
-    columns: Mapping[str, NDArray[Any]], *, features: Sequence[str], categories: Mapping[str, Any]
-) -> int:
+def row_count(columns: Mapping[str, NDArray[Any]], *, features: Sequence[str], categories: Mapping[str, Any]) -> int:
     """How many rows `columns` holds; raises RequestError if a feature is absent or has the wrong form."""
     if absent := [name for name in features if name not in columns]:
         raise RequestError(f"columns {absent} are missing; the model takes {list(features)}.")

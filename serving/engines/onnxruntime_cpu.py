@@ -33,9 +33,7 @@ class OnnxRuntimeCpu:
         self._features, self._categories = bundle.features, bundle.categories
         self._known = {name: {value: value for value in seen} for name, seen in bundle.categories.items()}
         # Longer than every category, so that the graph cannot know it: ONNX strings have no null.
-        self._absent = {
-            name: "?" * (1 + max(map(len, seen), default=0)) for name, seen in bundle.categories.items()
-        }
+        self._absent = {name: "?" * (1 + max(map(len, seen), default=0)) for name, seen in bundle.categories.items()}
         self._session = _session(bundle.read("model.onnx"))
 
     def margin(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
