@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import lineage
 from lineage import Pipeline
 from orchestration.cli import build_parser
 
@@ -66,3 +67,22 @@ def test_the_readme_pipeline_runs() -> None:
     orders = pl.LazyFrame({"order_id": [1, 2], "amount": [99.0, 100.0]})
 
     assert large(orders, **shop.steps["large"].parameters).collect()["order_id"].to_list() == [2]
+
+
+def test_the_tutorial_pipeline_can_be_declared() -> None:
+    """The tutorial's code declares two sources, a table and a model."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
+    names: dict[str, object] = {}
+
+    exec(compile(block, "tutorial.md", "exec"), names)
+    shop = names["shop"]
+
+    assert isinstance(shop, Pipeline)
+    assert [step.kind for step in shop.steps.values()] == ["source", "source", "table", "model"]
+
+
+def test_the_tutorial_names_everything_an_author_imports() -> None:
+    """What `lineage` exports to authors is explained where authors look."""
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+
+    assert [name for name in lineage.__all__ if name not in text] == []
