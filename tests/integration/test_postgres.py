@@ -22,6 +22,8 @@ import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
 
 from lineage import keeper
+from lineage.account import Account
+from lineage.binaries import find_binaries
 from lineage.cluster import open_cluster
 from lineage.errors import DatabaseError
 from lineage.postgres import (
@@ -499,6 +501,9 @@ def unprivileged() -> dict:
     # Our Python lies where only root may look, as under /root: let the client read everything, and no more.
     drop = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
     who = {"prefix": (*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"), "cwd": "/"}
+    account = Account("nobody", nobody.pw_uid, nobody.pw_gid, foreign=True)
+    # initdb asks with access(2), which ignores that privilege: it needs programs that everybody can reach.
+    who["env"] = {**os.environ, "HEADWATER_PG_BIN": str(find_binaries(account, None))}
     if not can_import(**who):
         pytest.skip("this Python cannot be run by an unprivileged account, and setpriv does not help")
     return who
