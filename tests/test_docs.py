@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -71,7 +73,7 @@ def test_the_readme_pipeline_runs() -> None:
 
 def test_the_tutorial_pipeline_can_be_declared() -> None:
     """The tutorial's code declares two sources, a table and a model."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
+    block, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
     names: dict[str, object] = {}
 
     exec(compile(block, "tutorial.md", "exec"), names)
@@ -79,6 +81,27 @@ def test_the_tutorial_pipeline_can_be_declared() -> None:
 
     assert isinstance(shop, Pipeline)
     assert [step.kind for step in shop.steps.values()] == ["source", "source", "table", "model"]
+
+
+def test_the_tutorial_history_computes() -> None:
+    """The tutorial's historical aggregate sees what was known, and nothing else."""
+    _, block = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
+    names: dict[str, Any] = {}
+    exec(compile(block, "tutorial.md", "exec"), names)
+    noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    hours = [noon + timedelta(hours=hour) for hour in range(3)]
+    legs = pl.LazyFrame(
+        {
+            "carrier": ["UA"] * 3,
+            "departs_at": hours,
+            "arrived_at": [hours[1], hours[1], None],
+            "late": [True, False, None],
+        }
+    )
+
+    found = names["features"](legs).collect()["carrier_late_14d"].to_list()
+
+    assert found == [None, None, 0.5]
 
 
 def test_the_tutorial_names_everything_an_author_imports() -> None:
