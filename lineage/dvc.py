@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from lineage.environment import locked_digest
 from lineage.errors import SettingsError
-from lineage.objects import TEMPORARY, write_bytes
+from lineage.objects import DVC_IGNORED, TEMPORARY, write_bytes
 from lineage.plan import Declared, Workspace, step_code, suite_path
 from lineage.produce import metrics_path, model_folder
 from lineage.spec import Fetch, Source, Step
@@ -34,7 +34,6 @@ _SHORT = 32
 
 # A folder (or a single file) that DVC knows, and the files in it.
 Folders = Mapping[str, tuple[FileVersion, ...]]
-_IGNORED = "/config.local\n/tmp\n/cache\n"
 
 
 def sync(space: Declared) -> list[str]:
@@ -101,7 +100,7 @@ def _wanted_files(space: Declared) -> dict[str, str]:
     # Another's DVC configuration is theirs; a missing one is made, with telemetry off.
     if not (space.root / ".dvc" / "config").exists():
         in_git = any((folder / ".git").exists() for folder in (space.root, *space.root.parents))
-        wanted |= {".dvc/config": _CONFIG + ("" if in_git else _WITHOUT_GIT), ".dvc/.gitignore": _IGNORED}
+        wanted |= {".dvc/config": _CONFIG + ("" if in_git else _WITHOUT_GIT), ".dvc/.gitignore": DVC_IGNORED}
     return wanted
 
 

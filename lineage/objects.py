@@ -19,6 +19,9 @@ from lineage.versions import FileVersion, sha256_file
 
 # How the name of a file begins that is not yet what it will be.
 TEMPORARY = ".headwater-"
+# What git must not keep: DVC refuses outs that git tracks, whichever of the two was there first.
+DVC_IGNORED = "/config.local\n/tmp\n/cache\n"
+DATA_IGNORED = "# DVC keeps these bytes; git keeps dvc.lock, which names them.\n/raw/\n/tables/\n/models/\n"
 _READ_ONLY = 0o444
 _WRITABLE = 0o644
 
@@ -42,6 +45,7 @@ class Objects:
         A lock held for its life tells `sweep` that its owner lives; the kernel drops it on kill -9.
         """
         self._workshop.mkdir(parents=True, exist_ok=True)
+        self._hide_from_git()
         with ExitStack() as held:
             # A sweep must not find the folder between its making and its lock.
             with self._guarded(fcntl.LOCK_SH):
@@ -51,6 +55,13 @@ class Objects:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _hide_from_git(self) -> None:
+        for folder, text in ((".dvc", DVC_IGNORED), ("data", DATA_IGNORED)):
+            path = self._root / folder / ".gitignore"
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
 
     def sweep(self) -> int:
         """Remove workshops whose owner died; returns how many."""

@@ -190,10 +190,22 @@ def _table_inputs(space: Workspace, step: Step, partition: str) -> list[tuple[st
         if not wanted:
             raise NotFoundError(
                 f"{label(step, partition)} reads {upstream.dataset}{f'[{partition}]' if partition else ''}, which has "
-                f"no version yet; run `headwater run {upstream.full_name}` first, or `headwater run` for everything."
+                f"no version yet; {_remedy(space, upstream, partition)}."
             )
         found += [(item.name, version) for version in wanted]
     return found
+
+
+def _remedy(space: Workspace, step: Step, partition: str) -> str:
+    """What brings the version of `step` that is missing: the first step of the way that has none itself."""
+    for item in space.project.inputs(step):
+        if (partition if item.partitions else WHOLE) not in space.store.current(item.dataset):
+            return _remedy(space, item, partition)
+    if step.partitions is None:
+        return f"run `headwater run {step.full_name}` first, or `headwater run` for everything"
+    if step.kind == "fetch":
+        return f"land the month with `headwater run {step.full_name} --partition {partition}`, then `headwater run`"
+    return f"run `headwater run {step.full_name} --partition {partition}` first, or `headwater run` for everything"
 
 
 def _wanted(

@@ -106,6 +106,7 @@ def attach(settings: Settings, environ: Mapping[str, str] | None = None) -> Atta
     HEADWATER_PG_USER, the account that runs the embedded server when we are root.
     """
     env = os.environ if environ is None else environ
+    _hide_from_git(settings.home)
     if settings.database_url:
         return _attach_external(settings.database_url, env)
     hold = hold_server(settings.home / "postgres")
@@ -114,6 +115,14 @@ def attach(settings: Settings, environ: Mapping[str, str] | None = None) -> Atta
     except BaseException:
         hold.close()
         raise
+
+
+def _hide_from_git(home: Path) -> None:
+    """Passwords and logs lie in `home`: they must not be committed where somebody else's .gitignore misses them."""
+    ignore = home / ".gitignore"
+    if not ignore.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        ignore.write_text("*\n")
 
 
 def _attach_embedded(folder: Path, hold: BinaryIO, env: Mapping[str, str]) -> Attachment:

@@ -165,6 +165,9 @@ def _restore(space: Workspace, version: Version) -> State | None:
     wrong = [file for file in version.files if sha256_file(space.root / file.path) != file.sha256]
     if not all(space.objects.is_whole(file) for file in wrong):
         return None
+    for file in set(version.files) - set(wrong):
+        # A damaged or missing object is made whole from the file that is right.
+        space.objects.adopt_copy(space.root / file.path, file)
     if wrong or not is_published(space, version):
         publish(space, version)
     return "restored" if wrong else "current"

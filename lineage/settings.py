@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -60,7 +61,7 @@ def read_settings(environ: Mapping[str, str] | None = None, start: Path | None =
         pipelines=env.get("HEADWATER_PIPELINES") or "assets",
         namespace=env.get("HEADWATER_NAMESPACE") or "headwater",
         database_url=env.get("DATABASE_URL") or None,
-        openlineage_url=env.get("OPENLINEAGE_URL") or None,
+        openlineage_url=_http_url(env, "OPENLINEAGE_URL"),
         now=_date(env, "HEADWATER_NOW"),
         schedule=env.get("HEADWATER_SCHEDULE") or Settings.schedule,
         ui_port=_port(env, "HEADWATER_UI_PORT", 3000),
@@ -76,6 +77,14 @@ def _root(env: Mapping[str, str], start: Path | None) -> Path:
     if not root.is_dir():
         raise SettingsError(f"HEADWATER_ROOT={env['HEADWATER_ROOT']!r} is not a folder; name the project's.")
     return root
+
+
+def _http_url(env: Mapping[str, str], name: str) -> str | None:
+    url = env.get(name) or None
+    if url is not None and not re.match(r"https?://[^/\s]", url):
+        # Not quoted: people write passwords into URLs.
+        raise SettingsError(f"{name} is not an HTTP URL; write it as https://lineage.example.org:5000.")
+    return url
 
 
 def _date(env: Mapping[str, str], name: str) -> date | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lineage.ancestry import Origin, ancestry, identity
+from lineage.ancestry import Origin, ancestry, identity, raw_files
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.predictions import Prediction, find_prediction
@@ -21,7 +21,8 @@ def trace(space: Workspace, name: str) -> dict[str, Any]:
     """The trace of prediction `name` (`ID` or `ID.i`), as plain JSON values.
 
     Keys: prediction, bundle, training, features, steps (every table version on the way), sources,
-    complete, problems (what is missing or differs, by file). Raises NotFoundError for an unknown id.
+    complete, notes (raw files that changed since), problems (what is missing or differs, by file).
+    Raises NotFoundError for an unknown id.
     """
     prediction = find_prediction(space.store, name)
     made_at = prediction.answer["made_at"]
@@ -38,6 +39,7 @@ def trace(space: Workspace, name: str) -> dict[str, Any]:
         "steps": [_step(origin) for origin in way if not origin.is_raw],
         "sources": source_records(way),
         "complete": not problems,
+        "notes": _notes(space, way),
         "problems": problems,
     }
 
@@ -69,6 +71,15 @@ def _problems(space: Workspace, origins: Iterable[Origin]) -> list[str]:
             if not is_intact(space, file):
                 problems.append(f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed")
     return problems
+
+
+def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:
+    """Raw files that have been changed or removed since: the trace stands on the bytes that the cache kept."""
+    return [
+        f"{version.file.path} has changed since; the bytes of version {version.sha256[:12]}… are in the cache"
+        for _, version, _ in raw_files(origins)
+        if sha256_file(space.root / version.file.path) != version.sha256
+    ]
 
 
 def _prediction(prediction: Prediction, name: str) -> dict[str, Any]:

@@ -59,7 +59,9 @@ class Clock:
 def up(arguments: argparse.Namespace, settings: Settings) -> int:
     """Start everything; stay until SIGINT or SIGTERM, or with `--once` answer and stop."""
     settings = _with_ports(settings, once=arguments.once)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also SIGINT: a shell starts background jobs with it ignored, and Python would leave it so.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     clock = Clock()
     try:
         return _up(settings, clock, once=arguments.once)

@@ -228,6 +228,8 @@ def _print_trace(found: dict[str, Any]) -> None:
         print(f"table       {_place(step)}  version {step['version'][:12]}  run {step['run_id']}")
     for source in found["sources"]:
         print(f"source      {_place(source)}  version {source['version'][:12]}  {source['file']}")
+    for note in found["notes"]:
+        print(f"note        {note}")
     for problem in found["problems"]:
         print(f"PROBLEM     {problem}")
     print("complete" if found["complete"] else "NOT complete")

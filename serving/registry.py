@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from lineage.errors import NotFoundError
+from lineage.errors import IntegrityError, NotFoundError
 from lineage.plan import WHOLE, Workspace
 from lineage.spec import Model, Step
 from lineage.store import Row
@@ -102,8 +102,7 @@ def champion(space: Workspace, model: str) -> ServedModel:
     row = _champion_row(space, step)
     version = space.store.version(row["dataset"], WHOLE, row["digest"])
     assert version is not None, "a bundle is recorded together with its version"
-    folder = _private_copy(space, version)
-    return ServedModel(step, load_bundle(folder, digest=version.sha256), row["run_id"])
+    return ServedModel(step, _load(space, version), row["run_id"])
 
 
 def copy_bundle(files: Mapping[str, Path], folder: Path) -> None:
@@ -142,6 +141,17 @@ def _version(step: Step, row: Row) -> dict[str, Any]:
         "metrics": row["metrics"],
         "inputs": list(declared(step).features),
     }
+
+
+def _load(space: Workspace, version: Version) -> Bundle:
+    folder = space.settings.home / "bundles" / version.sha256
+    if folder.is_dir():
+        try:
+            return load_bundle(folder, digest=version.sha256)
+        except IntegrityError:
+            # Our own copy was damaged; it is made again from the objects, which are verified then.
+            shutil.rmtree(folder)
+    return load_bundle(_private_copy(space, version), digest=version.sha256)
 
 
 def _private_copy(space: Workspace, version: Version) -> Path:

@@ -117,6 +117,15 @@ def test_up_once_elsewhere(other, answer):
     assert {"data/raw/courier/parcels/2024-02.csv"} == {source["file"] for source in answer["trace"]["sources"]}
 
 
+def test_git_is_offered_no_secret_and_no_data(other, answer):
+    """`git add --all` after the first run takes neither passwords nor bytes that DVC keeps."""
+    offered = other.run("git", "ls-files", "--others", "--exclude-standard").stdout.split()
+
+    kept_out = (".headwater/", ".dvc/cache/", ".dvc/tmp/", "data/raw/", "data/tables/", "data/models/")
+    assert [] == [name for name in offered if name.startswith(kept_out)]
+    assert "data/metrics/courier/hours.json" in offered
+
+
 def test_code_is_the_wheels(other):
     """Every package of ours comes from the installed wheel."""
     names = ("lineage", "validations", "serving", "orchestration", "orchestration.cli")

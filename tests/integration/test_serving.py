@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -309,12 +310,30 @@ def test_a_tampered_table_is_refused_by_name(shop, client):
     assert "margin" in ask(client, "2020-01-1")["predictions"][0]
 
 
-def test_a_tampered_bundle_is_refused_by_name(shop):
-    """A bundle with other bytes than recorded is not loaded, and ready says which file it is."""
+def test_a_damaged_copy_is_made_again(shop):
+    """The copy that is served is ours: with other bytes than recorded it is not loaded, but made again."""
     path = champion(shop.space, MODEL).bundle.folder / "model.onnx"
     original = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(original[:-1] + b"?")
+
+    answer = Predictor(shop.space).by_key(MODEL, ["2020-01-1"])
+
+    assert answer.entries[0].margin is not None
+    assert path.read_bytes() == original
+
+
+def test_a_bundle_whose_bytes_are_lost_is_refused_by_name(shop):
+    """With copy and stored object both damaged, nothing is answered, and ready says which file it is."""
+    served = champion(shop.space, MODEL)
+    version = shop.store.version("shop/late_t0", "", served.digest)
+    (file,) = (file for file in version.files if file.path.endswith("model.onnx"))
+    damaged = {
+        path: path.read_bytes() for path in (served.bundle.folder / "model.onnx", shop.space.objects.path(file.md5))
+    }
+    for path in damaged:
+        path.chmod(0o644)
+        path.write_bytes(b"?")
     try:
         with pytest.raises(IntegrityError, match=r"model\.onnx"):
             Predictor(shop.space).by_key(MODEL, ["2020-01-1"])
@@ -322,7 +341,10 @@ def test_a_tampered_bundle_is_refused_by_name(shop):
             answers = [client.get(f"/v2/{place}ready") for place in ("health/", f"models/{MODEL}/")]
             assert client.get("/v2/health/live").status_code == 200
     finally:
-        path.write_bytes(original)
+        for path, original in damaged.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(original)
+        shutil.rmtree(served.bundle.folder)
 
     assert [answer.status_code for answer in answers] == [503, 503]
     assert all("model.onnx" in answer.json()["error"] for answer in answers)

@@ -306,6 +306,7 @@ def test_another_file_system_is_no_obstacle(store, tmp_path):
     file = _adopt(store, GOOD)
 
     with tempfile.TemporaryDirectory(dir=memory) as folder:
+        shutil.rmtree(tmp_path / "data")
         (tmp_path / "data").symlink_to(folder)
         store.place(file)
         placed, left = (tmp_path / NAME).read_bytes(), list((tmp_path / NAME).parent.iterdir())

@@ -120,3 +120,12 @@ def test_settings_cannot_change(tmp_path):
     """What was read at the door holds for the process."""
     with pytest.raises(AttributeError):
         read_settings({}, tmp_path).namespace = "other"
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://", "https:///path"])
+def test_a_backend_that_is_no_http_url_is_refused_at_the_door(url, tmp_path):
+    """A misspelt OPENLINEAGE_URL is heard of before anything runs, and not repeated, for it may hold a password."""
+    with pytest.raises(SettingsError, match="OPENLINEAGE_URL") as caught:
+        read_settings({"OPENLINEAGE_URL": url}, tmp_path)
+
+    assert f"{url!r}" not in str(caught.value)
