@@ -21,7 +21,7 @@ from lineage.versions import FileVersion, sha256_file
 TEMPORARY = ".headwater-"
 # What git must not keep: DVC refuses outs that git tracks, whichever of the two was there first.
 DVC_IGNORED = "/config.local\n/tmp\n/cache\n"
-DATA_IGNORED = "# DVC keeps these bytes; git keeps dvc.lock, which names them.\n/raw/\n/tables/\n/models/\n"
+DATA_IGNORED = "# DVC keeps these bytes; git keeps dvc.lock, which names them.\n/tables/\n/models/\n"
 _READ_ONLY = 0o444
 _WRITABLE = 0o644
 

@@ -121,7 +121,7 @@ def test_git_is_offered_no_secret_and_no_data(other, answer):
     """`git add --all` after the first run takes neither passwords nor bytes that DVC keeps."""
     offered = other.run("git", "ls-files", "--others", "--exclude-standard").stdout.split()
 
-    kept_out = (".headwater/", ".dvc/cache/", ".dvc/tmp/", "data/raw/", "data/tables/", "data/models/")
+    kept_out = (".headwater/", ".dvc/cache/", ".dvc/tmp/", "data/tables/", "data/models/")
     assert [] == [name for name in offered if name.startswith(kept_out)]
     assert "data/metrics/courier/hours.json" in offered
 

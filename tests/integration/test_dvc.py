@@ -106,6 +106,8 @@ def test_clean_clones_have_the_same_lock(clones):
         assert other.contents() == one.contents()
     assert one.git("status", "--porcelain").split() == [
         "??",
+        "data/.gitignore",
+        "??",
         "data/metrics/",
         "??",
         "data/raw/shop/airlines/",

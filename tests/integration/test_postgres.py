@@ -682,7 +682,7 @@ def test_external_server_is_used_as_it_is(blank, tmp_path):
         seen = ask(external.url(APP_ROLE, STORE_SCHEMA), "select current_user, count(*) from note")
 
     assert seen == (APP_ROLE, 0)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
 
 
 def test_missing_external_database_is_created(blank, tmp_path):
