@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from lineage.errors import NotFoundError
 from lineage.store import Row, Store
 from lineage.versions import Version
 
@@ -53,6 +54,14 @@ def raw_files(origins: Iterable[Origin]) -> Iterator[tuple[str, Version, Origin]
         for name, version in origin.inputs:
             if name == "raw":
                 yield origin.version.dataset, version, origin
+
+
+def recorded_version(store: Store, dataset: str, partition: str, sha256: str) -> Version:
+    """A version that something on record names; NotFoundError when the record itself is gone."""
+    found = store.version(dataset, partition, sha256)
+    if found is None:
+        raise NotFoundError(f"Version {sha256[:12]}… of {dataset} is not on record; was the database replaced?")
+    return found
 
 
 def _origin(store: Store, version: Version, before: datetime | None) -> Origin:

@@ -9,11 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from lineage.errors import IntegrityError, NotFoundError
+from lineage.ancestry import recorded_version
+from lineage.errors import IntegrityError
 from lineage.plan import Workspace
 from lineage.ports import Ports
 from lineage.predictions import Prediction, find_prediction
-from lineage.versions import FileVersion, Version, sha256_file
+from lineage.versions import FileVersion, sha256_file
 
 
 def replay(space: Workspace, name: str, ports: Ports) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def replay(space: Workspace, name: str, ports: Ports) -> dict[str, Any]:
 
 def _margin(space: Workspace, prediction: Prediction, ports: Ports) -> bytes:
     answer = prediction.answer
-    bundle = _version(space, answer["bundle_dataset"], "", answer["digest"])
+    bundle = recorded_version(space.store, answer["bundle_dataset"], "", answer["digest"])
     files = {
         Path(file.path).name: _bytes_of(space, file) for file in bundle.files if file.path.startswith("data/models/")
     }
@@ -54,7 +55,7 @@ def _changed_features(space: Workspace, prediction: Prediction) -> list[str]:
     row = prediction.row
     if row["dataset"] is None:
         return []
-    version = _version(space, row["dataset"], row["partition"], row["sha256"])
+    version = recorded_version(space.store, row["dataset"], row["partition"], row["sha256"])
     path = _bytes_of(space, version.file)
     stored = pl.scan_parquet(path).slice(row["position"], 1).select(list(row["features"])).collect()
     if stored.is_empty():
@@ -77,13 +78,6 @@ def _comparable(value: Any) -> Any:
     # There is one zero: jsonb keeps no sign of it, and no margin depends on it.
     number = float(value) + 0.0
     return None if number != number else struct.pack("<f", number)
-
-
-def _version(space: Workspace, dataset: str, partition: str, sha256: str) -> Version:
-    found = space.store.version(dataset, partition, sha256)
-    if found is None:
-        raise NotFoundError(f"Version {sha256[:12]}… of {dataset} is not on record; was the database replaced?")
-    return found
 
 
 def _bytes_of(space: Workspace, file: FileVersion) -> Path:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from lineage.ancestry import Origin, ancestry, identity, raw_files
-from lineage.errors import NotFoundError
+from lineage.ancestry import Origin, ancestry, identity, raw_files, recorded_version
 from lineage.plan import Workspace
 from lineage.predictions import Prediction, find_prediction
 from lineage.provenance import source_records, table_record, training_record
@@ -26,7 +25,7 @@ def trace(space: Workspace, name: str) -> dict[str, Any]:
     """
     prediction = find_prediction(space.store, name)
     made_at = prediction.answer["made_at"]
-    bundle = _version(space, prediction.answer["bundle_dataset"], "", prediction.answer["digest"])
+    bundle = recorded_version(space.store, prediction.answer["bundle_dataset"], "", prediction.answer["digest"])
     training = ancestry(space.store, [bundle], made_at)
     row = _feature_version(space, prediction)
     way = ancestry(space.store, [row] if row else [], made_at)
@@ -49,16 +48,9 @@ def is_intact(space: Workspace, file: FileVersion) -> bool:
     return space.objects.is_whole(file) or sha256_file(space.root / file.path) == file.sha256
 
 
-def _version(space: Workspace, dataset: str, partition: str, sha256: str) -> Version:
-    found = space.store.version(dataset, partition, sha256)
-    if found is None:
-        raise NotFoundError(f"Version {sha256[:12]}… of {dataset} is not on record; was the database replaced?")
-    return found
-
-
 def _feature_version(space: Workspace, prediction: Prediction) -> Version | None:
     row = prediction.row
-    return _version(space, row["dataset"], row["partition"], row["sha256"]) if row["dataset"] else None
+    return recorded_version(space.store, row["dataset"], row["partition"], row["sha256"]) if row["dataset"] else None
 
 
 def _problems(space: Workspace, origins: Iterable[Origin]) -> list[str]:
