@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from lineage.errors import DeclarationError
 from serving.engines.columns import matrix_of
-from serving.engines.engine import probability
 from serving.export import OBJECTIVES
+from serving.scores import mean, scores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +30,6 @@ PARAMETERS = frozenset(
     }
 )
 _DEVICE = ("cpu", "training bytes are promised on the CPU only")
-_DECIMALS = 9  # of a metric: what differs beyond is the CPU's exp and log, not the model
 
 
 @dataclass(frozen=True)
@@ -108,48 +106,10 @@ def train(split: Split, spec: ModelSpec, *, threads: int | None = None) -> Train
         booster=booster,
         categories=categories,
         metrics={name: _measured(booster, parts[name], spec) for name in ("tune", "test")},
-        base_rate=_mean(parts["train"].labels),
+        base_rate=mean(parts["train"].labels),
         rows={name: frame.height for name, frame in rows.items()},
         best_iteration=best,
     )
-
-
-def metrics(objective: str, labels: NDArray[np.float32], margins: NDArray[np.float32]) -> dict[str, float]:
-    """How well float32 `margins` of shape (n,) answer `labels`, rounded to nine decimals.
-
-    auc, logloss and brier for binary:logistic (no auc where there is only one class), mae and rmse for
-    regression, whose margin is the answer itself.
-    """
-    truth, answer = labels.astype(np.float64), margins.astype(np.float64)
-    if objective != "binary:logistic":
-        error = answer - truth
-        found = {"mae": _mean(np.abs(error)), "rmse": math.sqrt(_mean(error**2))}
-    else:
-        # -log p = log(1 + exp(m)) - y m: exact in the margin where the probability has rounded to 0 or 1.
-        found = {
-            "logloss": _mean(np.logaddexp(0.0, answer) - truth * answer),
-            "brier": _mean((probability(margins).astype(np.float64) - truth) ** 2),
-        }
-        if 0 < truth.sum() < len(truth):
-            found["auc"] = auc(labels, margins)
-    return {name: round(value, _DECIMALS) for name, value in found.items()}
-
-
-def auc(labels: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
-    """The chance that a positive scores above a negative, a tie counting half; both must occur.
-
-    Mann and Whitney's U over the number of pairs, counted in integers.
-    """
-    _, place = np.unique(scores, return_inverse=True)
-    positives = np.bincount(place, weights=labels == 1).astype(np.int64)
-    negatives = np.bincount(place, weights=labels != 1).astype(np.int64)
-    below = np.cumsum(negatives) - negatives
-    wins_twice = int(np.sum(positives * (2 * below + negatives)))
-    return wins_twice / (2 * int(positives.sum()) * int(negatives.sum()))
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _ordered(split: Split, spec: ModelSpec) -> dict[str, pl.DataFrame]:
@@ -235,4 +195,4 @@ def _parameters(spec: ModelSpec, threads: int | None) -> dict[str, Any]:
 def _measured(booster: xgboost.Booster, part: _Part, spec: ModelSpec) -> dict[str, float]:
     if not len(part.labels):
         return {}
-    return metrics(spec.objective, part.labels, booster.inplace_predict(part.matrix, predict_type="margin"))
+    return scores(spec.objective, part.labels, booster.inplace_predict(part.matrix, predict_type="margin"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 from lineage.errors import DeclarationError
 from serving.engines.columns import codes_of, columns_of, look_up, matrix_of
-from serving.train import PARAMETERS, ModelSpec, Split, auc, metrics, train
+from serving.train import PARAMETERS, ModelSpec, Split, train
 
 SPEC = ModelSpec(
     target="late",
@@ -209,46 +208,3 @@ def test_xgboost_knows_every_parameter_that_may_be_set():
     spec = replace(SPEC, parameters=plain | values, rounds=1)
 
     assert train(split(), spec).booster.num_boosted_rounds() == 1
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores", "expected"),
-    [
-        ([0, 1], [0.1, 0.2], 1.0),
-        ([1, 0], [0.1, 0.2], 0.0),
-        ([0, 1, 0, 1], [5, 5, 5, 5], 0.5),
-        ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.75),
-        ([0, 1, 1, 0, 1], [1, 1, 2, 2, 3], 4 / 6),
-    ],
-)
-def test_auc_counts_a_tie_as_half(labels, scores, expected):
-    """AUC is the share of (positive, negative) pairs in the right order."""
-    assert expected == auc(np.float32(labels), np.float32(scores))
-
-
-def test_metrics_of_a_classifier_by_hand():
-    """Log loss and Brier score of two rows at p = 1/2 and p = 3/4."""
-    margins = np.float32([0, math.log(3)])
-
-    found = metrics("binary:logistic", np.float32([0, 1]), margins)
-
-    assert -(math.log(1 / 2) + math.log(3 / 4)) / 2 == pytest.approx(found["logloss"], abs=1e-8)
-    assert pytest.approx(found["brier"], abs=1e-8) == (1 / 4 + 1 / 16) / 2
-    assert found["auc"] == 1.0
-
-
-def test_log_loss_stays_finite_where_the_probability_is_one():
-    """A margin of 1000 on the wrong side costs 1000, not infinity."""
-    assert metrics("binary:logistic", np.float32([0]), np.float32([1000]))["logloss"] == 1000.0
-
-
-def test_there_is_no_auc_of_a_single_class():
-    """An undefined number is left out, not invented."""
-    assert {"logloss", "brier"} == set(metrics("binary:logistic", np.float32([1, 1]), np.float32([0, 1])))
-
-
-def test_metrics_of_a_regression_by_hand():
-    """Errors of 3 and -4: mean absolute 3.5, root of the mean square sqrt(12.5)."""
-    found = metrics("reg:squarederror", np.float32([1, 2]), np.float32([4, -2]))
-
-    assert {"mae": 3.5, "rmse": round(math.sqrt(12.5), 9)} == found
