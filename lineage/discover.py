@@ -35,8 +35,8 @@ class Project:
         raise NotFoundError(f"There is no step {name!r}; {hint}", near)
 
     def inputs(self, step: Step) -> tuple[Step, ...]:
-        """The steps that `step` reads, in the order of its parameters."""
-        return tuple(self.step(f"{step.pipeline}.{item.name}") for item in step.inputs)
+        """The steps that `step` reads, in the order of its parameters; one twice where two parameters name it."""
+        return tuple(self.step(f"{step.pipeline}.{item.step}") for item in step.inputs)
 
     def downstream(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         """`steps` and everything that reads them, directly or not, in running order."""

@@ -11,6 +11,7 @@ that a result does not depend on the order of additions, and the same events alo
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from lineage.errors import DeclarationError
 
 Aggregation = Literal["count", "sum", "mean", "share", "min", "max", "last"]
 _SUMMED = ("count", "sum", "mean", "share")
+_SHORTEST_MONTH_DAYS = 28
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AT, _FROM, _ORDER = "__history_at", "__history_from", "__history_order"
 
 
@@ -34,7 +37,12 @@ class History:
     known_at: str
     window: str
     agg: Aggregation
-    decimals: int
+    decimals: int | None
+
+    @property
+    def scale(self) -> int:
+        """What a value is multiplied with to become an integer."""
+        return int(10 ** (self.decimals or 0))
 
 
 def history(
@@ -44,15 +52,16 @@ def history(
     known_at: str,
     window: str,
     agg: Aggregation = "mean",
-    decimals: int = 0,
+    decimals: int | None = None,
 ) -> History:
     """Declare an aggregate over past events; `with_history` computes it.
 
-    `keys` are columns of rows and events that must be equal (none: all events). `value` is a numeric or
-    Boolean column of the events; where it or `known_at` is null an event does not count. `window` is a
+    `keys` are columns of rows and events that must be equal (none: all events; a null equals nothing).
+    `value` is a numeric or Boolean column of the events; where it is null or NaN, or `known_at` is null, an
+    event does not count. `window` is a
     Polars duration such as "4h" or "14d". `agg`: count (needs no value), sum, mean, share (the mean of a
     Boolean), min, max, or last (the value known latest; of several known at one instant, the last in the
-    events' order). Floats are summed as fixed-point numbers of `decimals` places.
+    events' order). To sum floats, say of how many `decimals`: they become fixed-point numbers.
     """
     if agg not in get_args(Aggregation):
         raise DeclarationError(f"history(agg={agg!r}): aggregate with one of {', '.join(get_args(Aggregation))}.")
@@ -71,8 +80,10 @@ def with_history(
 
     `at` is the time at which a row's features are wanted. count is UInt32 and 0 where there was nothing;
     the others are null there. sum is Int64 (Float64 with decimals), mean and share are Float64, min, max
-    and last have the type of the value.
+    and last have the type of the value. Raises DeclarationError where floats are to be summed without `decimals`.
     """
+    events = events.with_columns(pl.selectors.float().fill_nan(None))
+    _refuse_floats(events.collect_schema(), aggregates)
     ordered = rows.with_row_index(_ORDER).sort(at, maintain_order=True)
     for group in _groups(aggregates):
         ordered = _add_sums(ordered, at, events, group)
@@ -83,6 +94,37 @@ def with_history(
             ordered = _add_extreme(ordered, at, events, name, item)
     columns = rows.collect_schema().names()
     return ordered.sort(_ORDER).select(*columns, *aggregates)
+
+
+def months_back(aggregates: Mapping[str, History]) -> int:
+    """How many earlier monthly partitions hold every event that `aggregates` can see.
+
+    A month has at least 28 days. One more month than the longest window covers, because an event stands in
+    the month it belongs to and may become known in the next.
+    """
+    days = max((_days(item.window) for item in aggregates.values()), default=0.0)
+    return math.ceil(days / _SHORTEST_MONTH_DAYS) + 1
+
+
+def _days(window: str) -> float:
+    parts = re.findall(r"(\d+)(us|ms|s|m|h|d|w)", window)
+    return sum(int(count) * _SECONDS[unit] for count, unit in parts) / _SECONDS["d"]
+
+
+def _refuse_floats(schema: pl.Schema, aggregates: Mapping[str, History]) -> None:
+    for name, item in aggregates.items():
+        kind = schema.get(item.value) if item.value else None
+        if kind is not None and kind.is_float() and item.agg in _SUMMED and item.decimals is None:
+            raise DeclarationError(
+                f"{name}: {item.agg} of {item.value!r}, which is {kind}; a sum of floats depends on their order, "
+                "so say how many decimals count: history(…, decimals=2)."
+            )
+
+
+def _known(events: pl.LazyFrame, keys: tuple[str, ...], known_at: str) -> pl.LazyFrame:
+    """The events that can count, in the order in which they became known; a null key is like no other."""
+    present = pl.all_horizontal(pl.col(name).is_not_null() for name in (*keys, known_at))
+    return events.filter(present).sort(known_at, maintain_order=True)
 
 
 def _groups(aggregates: Mapping[str, History]) -> Iterable[dict[str, History]]:
@@ -113,17 +155,13 @@ def _running_totals(
     """Per key, ordered by time: how many values and which sum were known up to and including each event."""
     totals: dict[str, pl.Expr] = {}
     for item in group.values():
-        known = pl.lit(value=True) if item.value is None else pl.col(item.value).is_not_null()
-        totals[_total("n", item)] = _per_key(known.cast(pl.Int64).cum_sum(), keys)
+        counted = pl.lit(value=True) if item.value is None else pl.col(item.value).is_not_null()
+        totals[_total("n", item)] = _per_key(counted.cast(pl.Int64).cum_sum(), keys)
         if item.value is not None:
             totals[_total("s", item)] = _per_key(_whole(item).fill_null(0).cum_sum(), keys)
     needed = dict.fromkeys([*keys, known_at, *(item.value for item in group.values() if item.value)])
-    return (
-        events.select(*needed)
-        .filter(pl.col(known_at).is_not_null())
-        .sort(known_at, maintain_order=True)
-        .select(*keys, pl.col(known_at).alias(_AT), *(total.alias(name) for name, total in totals.items()))
-    )
+    known = _known(events.select(*needed), keys, known_at)
+    return known.select(*keys, pl.col(known_at).alias(_AT), *(total.alias(name) for name, total in totals.items()))
 
 
 def _per_key(expression: pl.Expr, keys: tuple[str, ...]) -> pl.Expr:
@@ -134,7 +172,7 @@ def _whole(item: History) -> pl.Expr:
     """The value as an integer: exact for integers and Booleans, a fixed-point number for the rest."""
     assert item.value is not None
     value = pl.col(item.value)
-    return (value * 10**item.decimals).round().cast(pl.Int64) if item.decimals else value.cast(pl.Int64)
+    return (value * item.scale).round().cast(pl.Int64) if item.decimals is not None else value.cast(pl.Int64)
 
 
 def _total(kind: str, item: History) -> str:
@@ -166,18 +204,17 @@ def _difference(name: str, item: History) -> pl.Expr:
     count = within("n")
     if item.agg == "count":
         return count.cast(pl.UInt32).alias(name)
-    scale = 10**item.decimals
-    summed = within("s") if scale == 1 else within("s") / scale
-    result = summed if item.agg == "sum" else within("s") / (count * scale)
+    summed = within("s") if item.decimals is None else within("s") / item.scale
+    result = summed if item.agg == "sum" else within("s") / (count * item.scale)
     return pl.when(count > 0).then(result).alias(name)
 
 
 def _add_last(rows: pl.LazyFrame, at: str, events: pl.LazyFrame, name: str, item: History) -> pl.LazyFrame:
     assert item.value is not None
     known = (
-        events.select(*item.keys, pl.col(item.known_at).alias(_AT), pl.col(item.value).alias(name))
-        .filter(pl.col(_AT).is_not_null() & pl.col(name).is_not_null())
-        .sort(_AT, maintain_order=True)
+        _known(events, item.keys, item.known_at)
+        .select(*item.keys, pl.col(item.known_at).alias(_AT), pl.col(item.value).alias(name))
+        .filter(pl.col(name).is_not_null())
         # as-of takes the last of equal times only if there is one left
         .group_by(*item.keys, _AT, maintain_order=True)
         .last()
@@ -201,10 +238,10 @@ def _add_extreme(rows: pl.LazyFrame, at: str, events: pl.LazyFrame, name: str, i
     """Extremes have no running total: rows and events go through one rolling window together."""
     assert item.value is not None
     asked = rows.select(*item.keys, pl.col(at).alias(_AT), _ORDER)
-    known = events.select(*item.keys, pl.col(item.known_at).alias(_AT), pl.col(item.value).alias(name))
-    together = pl.concat([asked, known.filter(pl.col(_AT).is_not_null())], how="diagonal").sort(
-        _AT, maintain_order=True
+    known = _known(events, item.keys, item.known_at).select(
+        *item.keys, pl.col(item.known_at).alias(_AT), pl.col(item.value).alias(name)
     )
+    together = pl.concat([asked, known], how="diagonal").sort(_AT, maintain_order=True)
     rolling = pl.col(name).rolling_min_by if item.agg == "min" else pl.col(name).rolling_max_by
     found = together.with_columns(_per_key(rolling(_AT, window_size=item.window, closed="left"), item.keys).alias(name))
     return rows.join(

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from lineage.errors import DeclarationError
+from lineage.history import History, months_back
 from lineage.spec import (
     COLUMN_TYPES,
     Fetch,
@@ -113,18 +114,22 @@ class Pipeline:
         *,
         key: str | Sequence[str] = (),
         checks: Suite | None = None,
-        look_back: Mapping[str, int] | None = None,
+        inputs: Mapping[str, str] | None = None,
+        look_back: Mapping[str, int | Mapping[str, History]] | None = None,
         whole: bool = False,
     ) -> Callable[[Transform], Transform]:
         """Declare a table: the function's parameters name its inputs, its keyword-only ones are parameters.
 
         `key` columns identify a row: unique, never null, and the order in which rows are stored.
-        `look_back={"weather": 1}` also reads that many earlier partitions of an input. A table is
-        partitioned as its inputs are; `whole=True` makes one file of all of them.
+        `inputs={"past": "orders"}` lets parameter `past` read the step orders, perhaps a second time.
+        `look_back={"weather": 1}` also reads that many earlier partitions of an input; given declared
+        aggregates over the past instead of a number, as many as these need. A table is partitioned as its
+        inputs are; `whole=True` makes one file of all of them.
         """
 
         def declare(function: Transform) -> Transform:
-            self._add(self._table(function, key, checks, dict(look_back or {}), whole))
+            reach = {name: _partitions_back(given) for name, given in (look_back or {}).items()}
+            self._add(self._table(function, key, checks, _Reading(dict(inputs or {}), reach, whole)))
             return function
 
         return declare
@@ -168,20 +173,13 @@ class Pipeline:
         )
 
     def _table(
-        self,
-        function: Callable[..., Any],
-        key: str | Sequence[str],
-        checks: Suite | None,
-        look_back: dict[str, int],
-        whole: bool,
+        self, function: Callable[..., Any], key: str | Sequence[str], checks: Suite | None, reading: _Reading
     ) -> Step:
         if not inspect.isfunction(function):
             raise DeclarationError(f"{self.name}: {function!r} is no function; declare a table with a `def`.")
         name = function.__name__
         names, parameters = _signature(f"{self.name}.{name}", function)
-        for wanted in (*names, *look_back):
-            self._require(f"{self.name}.{name}", wanted)
-        self._check_look_back(f"{self.name}.{name}", look_back, names, whole)
+        inputs = self._inputs(f"{self.name}.{name}", names, reading)
         keys = (key,) if isinstance(key, str) else tuple(key)
         if len(set(keys)) < len(keys):
             raise DeclarationError(f"{self.name}.{name}: key names {', '.join(keys)}: one column twice.")
@@ -190,16 +188,26 @@ class Pipeline:
             name,
             "table",
             function=function,
-            inputs=tuple(Input(item, look_back.get(item, 0)) for item in names),
-            partitions=None if whole else self._shared_partitions(name, names),
+            inputs=inputs,
+            partitions=None if reading.whole else self._shared_partitions(name, inputs),
             key=keys,
             checks=checks,
             parameters=parameters,
             description=(inspect.getdoc(function) or name).partition("\n")[0],
         )
 
-    def _shared_partitions(self, name: str, inputs: Iterable[str]) -> Partitions | None:
-        found = {item: self.steps[item].partitions for item in inputs if self.steps[item].partitions}
+    def _inputs(self, step: str, names: list[str], reading: _Reading) -> tuple[Input, ...]:
+        if strangers := [name for name in reading.inputs if name not in names]:
+            raise DeclarationError(f"{step}: inputs names {strangers[0]!r}, but it has no such parameter.")
+        found = tuple(Input(name, reading.look_back.get(name, 0), reading.inputs.get(name, "")) for name in names)
+        for wanted in (*(item.step for item in found), *(name for name in reading.look_back if name not in names)):
+            self._require(step, wanted)
+        self._check_look_back(step, reading, {item.name: item.step for item in found})
+        return found
+
+    def _shared_partitions(self, name: str, inputs: Iterable[Input]) -> Partitions | None:
+        steps = [self.steps[item.step] for item in inputs]
+        found = {step.name: step.partitions for step in steps if step.partitions}
         if len(set(found.values())) > 1:
             raise DeclarationError(
                 f"{self.name}.{name}: its inputs {', '.join(found)} are partitioned differently; "
@@ -219,13 +227,13 @@ class Pipeline:
             f"did you mean {_alternatives(near)}? (A step reads only what stands above it, so cycles cannot occur.)"
         )
 
-    def _check_look_back(self, step: str, look_back: dict[str, int], names: list[str], whole: bool) -> None:
-        for name, count in look_back.items():
-            if name not in names:
+    def _check_look_back(self, step: str, reading: _Reading, steps: Mapping[str, str]) -> None:
+        for name, count in reading.look_back.items():
+            if name not in steps:
                 raise DeclarationError(f"{step}: look_back names {name!r}, which it does not read.")
             if type(count) is not int or count < 1:
                 raise DeclarationError(f"{step}: look_back of {name!r} is {count!r}; count partitions: 1, 2, …")
-            if whole or self.steps[name].partitions is None:
+            if reading.whole or self.steps[steps[name]].partitions is None:
                 raise DeclarationError(f"{step}: look_back of {name!r} means nothing, for it reads all of it anyway.")
 
     def _check_fetched(self, name: str, files: Files, partitions: Partitions | None) -> bool:
@@ -268,6 +276,19 @@ class Pipeline:
             kind = self.steps[step.name].kind
             raise DeclarationError(f"{step.full_name} is declared twice (already a {kind}); rename one of them.")
         self.steps[step.name] = step
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How a table reads: parameters that name another step, earlier partitions by parameter, all in one file."""
+
+    inputs: Mapping[str, str]
+    look_back: Mapping[str, int]
+    whole: bool
+
+
+def _partitions_back(given: int | Mapping[str, History]) -> int:
+    return months_back(given) if isinstance(given, Mapping) else given
 
 
 def _step(pipeline: str, name: str, kind: Kind, **given: Any) -> Step:

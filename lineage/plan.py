@@ -76,6 +76,11 @@ class Plan:
         """`flights.features[2013-01]`, or the bare step name for an unpartitioned one."""
         return label(self.step, self.partition)
 
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """What is read, each version once, however many inputs it belongs to."""
+        return tuple(dict.fromkeys(version for _, version in self.inputs))
+
 
 def label(step: Step, partition: str) -> str:
     """A step and its partition, as messages write them."""

@@ -106,10 +106,17 @@ class Model:
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a step: the step it names and how many earlier partitions it also reads."""
+    """One input: the name it goes by, how many earlier partitions are also read, and of which step (the one
+    of that name, if none is given)."""
 
     name: str
     look_back: int = 0
+    of: str = ""
+
+    @property
+    def step(self) -> str:
+        """The name of the step that is read."""
+        return self.of or self.name
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lineage.errors import DeclarationError
-from lineage.history import History, history, with_history
+from lineage.history import History, history, months_back, with_history
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
 AGGREGATIONS = ("count", "sum", "mean", "share", "min", "max", "last")
 
 
-def _events(*events: tuple[str, int | None, int | None]) -> pl.LazyFrame:
+def _events(*events: tuple[str | None, int | None, int | None]) -> pl.LazyFrame:
     """Events as (key, value, minutes after noon at which it was known)."""
     rows = [(key, value, None if minute is None else NOON + timedelta(minutes=minute)) for key, value, minute in events]
     return pl.LazyFrame(rows, schema={"k": pl.String, "v": pl.Int32, "known": TIME}, orient="row")
 
 
-def _rows(*rows: tuple[str, int]) -> pl.LazyFrame:
+def _rows(*rows: tuple[str | None, int]) -> pl.LazyFrame:
     """Rows as (key, minutes after noon)."""
     return pl.LazyFrame(
         [(key, NOON + timedelta(minutes=minute)) for key, minute in rows],
@@ -38,9 +38,9 @@ def _computed(rows: pl.LazyFrame, events: pl.LazyFrame, **aggregates: History) -
     return with_history(rows, at="at", events=events, aggregates=aggregates).collect().rows(named=True)
 
 
-def _only(events: pl.LazyFrame, agg: str, *, keys: tuple[str, ...] = ("k",)) -> Any:
+def _only(events: pl.LazyFrame, agg: str, *, keys: tuple[str, ...] = ("k",), key: str | None = "a") -> Any:
     item = history(keys=keys, value="v", known_at="known", window="1h", agg=agg)  # type: ignore[arg-type]
-    return _computed(_rows(("a", 0)), events, found=item)[0]["found"]
+    return _computed(_rows((key, 0)), events, found=item)[0]["found"]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,46 @@ def test_floats_are_summed_as_fixed_point_numbers() -> None:
     assert _computed(_rows(("a", 0)), events, s=item)[0]["s"] == 0.3
 
 
+def test_floats_without_decimals_are_refused() -> None:
+    """Casting 0.5 to an integer would be wrong, adding it in any order not repeatable: the author must say."""
+    events = _events(("a", 1, -2)).with_columns(v=pl.col("v") / 2)
+    item = history(keys="k", value="v", known_at="known", window="1h")
+
+    with pytest.raises(DeclarationError, match=r"half: mean of 'v', which is Float64; .* history\(…, decimals=2\)"):
+        _computed(_rows(("a", 0)), events, half=item)
+
+
+def test_nan_is_no_value() -> None:
+    """A number that is none is neither counted nor added."""
+    events = _events(("a", 1, -2), ("a", 2, -1)).with_columns(
+        v=pl.when(pl.col("v") == 1).then(float("nan")).otherwise(2.0)
+    )
+    aggregates = {
+        agg: history(keys="k", value="v", known_at="known", window="1h", agg=agg, decimals=1)
+        for agg in ("count", "mean", "min", "max")
+    }
+
+    assert (
+        _computed(_rows(("a", 0)), events, **aggregates)[0].items()
+        >= {"count": 1, "mean": 2, "min": 2, "max": 2}.items()
+    )
+
+
+@pytest.mark.parametrize("agg", AGGREGATIONS)
+def test_an_unknown_key_is_like_no_other(agg: str) -> None:
+    """Two flights of unknown aircraft are not flights of one aircraft."""
+    assert _only(_events((None, 1, -2), (None, 2, -1)), agg, key=None) == {"count": 0}.get(agg)
+
+
+def test_as_many_months_as_the_longest_window_can_reach() -> None:
+    """28 days before 1 March is 1 February; what stood in January may have become known since."""
+    days = {window: history(known_at="known", window=window, agg="count") for window in ("1h", "28d", "29d", "4w1h")}
+
+    assert months_back({}) == 1
+    assert [2, 2, 3, 3] == [months_back({"only": item}) for item in days.values()]
+    assert months_back(days) == 3
+
+
 def test_a_share_is_of_booleans() -> None:
     """Two of three."""
     events = _events(("a", 1, -3), ("a", 0, -2), ("a", 1, -1)).with_columns(v=pl.col("v") == 1)
@@ -127,11 +167,11 @@ def test_a_mistake_is_named_where_it_is_made(given: dict[str, Any], named: str) 
 
 
 _EVENT = st.tuples(
-    st.sampled_from("abc"),
+    st.sampled_from(["a", "b", "c", None]),
     st.one_of(st.none(), st.integers(-9, 9)),
     st.one_of(st.none(), st.integers(-90, 90)),
 )
-_ROW = st.tuples(st.sampled_from("abcd"), st.integers(-90, 90))
+_ROW = st.tuples(st.sampled_from(["a", "b", "d", None]), st.integers(-90, 90))
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,7 +189,7 @@ def test_the_same_as_a_loop(events: list[Any], rows: list[Any], window: str) -> 
     minutes = {"20m": 20, "1h": 60, "2h": 120}[window]
     for row, (key, at) in zip(found, rows, strict=True):
         for name, item in aggregates.items():
-            assert row[name] == _looped(events, key if item.keys else None, at, minutes, item.agg), name
+            assert row[name] == _looped(events, key if item.keys else ..., at, minutes, item.agg), name
 
 
 @settings(max_examples=40, deadline=None)
@@ -169,11 +209,14 @@ def test_the_future_cannot_be_seen(events: list[Any], at: int, poison: int) -> N
     assert_frame_equal(seen, without_future)
 
 
-def _looped(events: list[Any], key: str | None, at: int, minutes: int, agg: str) -> Any:
+def _looped(events: list[Any], key: Any, at: int, minutes: int, agg: str) -> Any:
     inside = [
         (minute, place, value)
         for place, (k, value, minute) in enumerate(events)
-        if value is not None and minute is not None and at - minutes <= minute < at and key in (None, k)
+        if value is not None
+        and minute is not None
+        and at - minutes <= minute < at
+        and (key is ... or key == k is not None)
     ]
     values = [value for *_, value in inside]
     if agg == "count":

@@ -9,6 +9,7 @@ import pytest
 
 from lineage import Pipeline, by_time, files, from_package, monthly, suite
 from lineage.errors import DeclarationError
+from lineage.history import history
 from lineage.spec import Input
 
 MONTHS = monthly("2020-01", "2021-01")
@@ -92,6 +93,14 @@ REFUSED = {
     "look_back into the future": (
         lambda p: _features(p, "orders", look_back={"orders": -1}),
         "shop.features: look_back of 'orders' is -1",
+    ),
+    "inputs of no parameter": (
+        lambda p: _features(p, "orders", inputs={"past": "orders"}),
+        "shop.features: inputs names 'past', but it has no such parameter",
+    ),
+    "inputs that are not declared": (
+        lambda p: _features(p, "past", inputs={"past": "ordrs"}),
+        "shop.features: input 'ordrs'.*'orders'",
     ),
     "a parameter that is no JSON": (
         lambda p: _features(p, "orders", parameters={"since": date(2020, 1, 1)}),
@@ -204,6 +213,15 @@ def test_parameters_and_inputs_come_from_the_signature(shop):
     assert (Input("products"), Input("orders", 2)) == step.inputs
     assert {"days": 3, "names": ["a", "b"]} == dict(step.parameters)
     assert MONTHS == step.partitions
+
+
+def test_a_step_can_be_read_twice(shop):
+    """A parameter may name another step than itself, and look back as far as declared aggregates need."""
+    sold = {"sold": history(value="amount", known_at="at", window="60d", agg="sum")}
+    _features(shop, "orders", "past", inputs={"past": "orders"}, look_back={"past": sold})
+
+    assert (Input("orders"), Input("past", 4, "orders")) == shop.steps["features"].inputs
+    assert [item.step for item in shop.steps["features"].inputs] == ["orders", "orders"]
 
 
 def test_declared_parameters_cannot_change_later(shop):

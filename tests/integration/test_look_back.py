@@ -1,0 +1,78 @@
+"""A table that reads one step twice, its own month as rows and earlier months as the past."""
+
+import polars as pl
+import pytest
+
+REPEATS = """
+
+_SOLD = {"sold_28d": history(keys="product", value="amount", known_at="known_at", window="28d", agg="sum")}
+
+
+@shop.table(key="id", inputs={"past": "orders"}, look_back={"past": _SOLD})
+def repeats(orders, past):
+    \"\"\"Orders, and how much of their product was ordered before.\"\"\"
+    rows = orders.with_columns(asked_at=pl.col("at").cast(pl.Datetime("us")))
+    events = past.with_columns(known_at=pl.col("at").cast(pl.Datetime("us")))
+    return with_history(rows, at="asked_at", events=events, aggregates=_SOLD)
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(make_shop):
+    """A shop with a table of history, up to date."""
+    shop = make_shop("counter")
+    shop.edit("counter/shop.py", "by_time, files, monthly", "by_time, files, history, monthly, with_history")
+    shop.write("counter/shop.py", shop.path("counter/shop.py").read_text() + REPEATS)
+    shop.write_month("2020-04")
+    shop.run()
+    return shop
+
+
+def test_the_past_is_an_input_of_its_own(shop):
+    """February's rows are February's; what they know of is January's too, and not their own day or later."""
+    found = pl.read_parquet(shop.table("repeats/2020-02")).sort("at").row(0, named=True)
+    orders = pl.concat([pl.read_parquet(shop.table(f"orders/2020-0{month}")) for month in (1, 2)])
+
+    earlier = orders.filter(
+        pl.col("product") == found["product"], pl.col("at") < found["at"], pl.col("at") >= pl.date(2020, 1, 4)
+    )
+    assert found["id"] == "2020-02-1"
+    assert found["sold_28d"] == earlier["amount"].sum() > 0
+    assert pl.read_parquet(shop.table("repeats/2020-02")).height == 28
+
+
+def test_a_run_records_which_months_it_read_as_what(shop):
+    """Rows of March, the past of January to March: 28 days may begin in February, and be known of January."""
+    run = shop.query("select run_id from run where step = 'shop.repeats' and partition = '2020-03'")[0]["run_id"]
+    read = shop.query(f"select name, partition from run_input where run_id = '{run}' order by ordinal")
+    (event,) = shop.query(f"select body from event where run_id = '{run}' and event_type = 'COMPLETE'")
+
+    assert [("orders", "2020-03"), ("past", "2020-01"), ("past", "2020-02"), ("past", "2020-03")] == [
+        (row["name"], row["partition"]) for row in read
+    ]
+    assert ["shop/orders"] == [item["name"] for item in event["body"]["inputs"]]
+
+
+def test_a_correction_recomputes_the_months_that_look_back_on_it(shop):
+    """January corrected: its own rows, February's and March's; April looks back to February only."""
+    shop.order_again("2020-01")
+
+    assert {"repeats[2020-01]", "repeats[2020-02]", "repeats[2020-03]"} == {
+        label for label in shop.run() if label.startswith("repeats")
+    }
+
+
+def test_a_month_that_lands_late_is_seen_by_later_ones(shop):
+    """February comes after March: March is computed again, and as if all had come in their order."""
+    in_order = shop.contents("data/tables/shop/repeats")
+    february = shop.raw("orders/2020-02")
+    held_back = february.read_text()
+    february.write_text("id,at,product,amount,late\n")
+    shop.run()
+
+    february.write_text(held_back)
+
+    assert {"repeats[2020-02]", "repeats[2020-03]", "repeats[2020-04]"} == {
+        label for label in shop.run() if label.startswith("repeats")
+    }
+    assert in_order == shop.contents("data/tables/shop/repeats")
