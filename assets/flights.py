@@ -11,7 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from lineage import Pipeline, by_time, files, from_package, history, monthly, suite, with_history
+from lineage import Pipeline, by_time, files, from_package, monthly, suite
+from lineage.history import history, with_history
 
 flights = Pipeline("flights")
 

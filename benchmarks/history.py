@@ -20,8 +20,8 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from lineage import sources
-from lineage.history import History, history, with_history
-from lineage.spec import Fetch, Source
+from lineage.history import history, with_history
+from lineage.spec import Fetch, History, Source
 
 # Column -> (keys, window): the mean departure delay that was known, and of how many flights.
 MEANS: dict[str, tuple[tuple[str, ...], timedelta]] = {

@@ -11,38 +11,17 @@ that a result does not depend on the order of additions, and the same events alo
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import polars as pl
 
 from lineage.errors import DeclarationError
+from lineage.spec import Aggregation, History
 
-Aggregation = Literal["count", "sum", "mean", "share", "min", "max", "last"]
 _SUMMED = ("count", "sum", "mean", "share")
-_SHORTEST_MONTH_DAYS = 28
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AT, _FROM, _ORDER = "__history_at", "__history_from", "__history_order"
-
-
-@dataclass(frozen=True)
-class History:
-    """One declared aggregate; make it with `history`."""
-
-    keys: tuple[str, ...]
-    value: str | None
-    known_at: str
-    window: str
-    agg: Aggregation
-    decimals: int | None
-
-    @property
-    def scale(self) -> int:
-        """What a value is multiplied with to become an integer."""
-        return int(10 ** (self.decimals or 0))
 
 
 def history(
@@ -94,21 +73,6 @@ def with_history(
             ordered = _add_extreme(ordered, at, events, name, item)
     columns = rows.collect_schema().names()
     return ordered.sort(_ORDER).select(*columns, *aggregates)
-
-
-def months_back(aggregates: Mapping[str, History]) -> int:
-    """How many earlier monthly partitions hold every event that `aggregates` can see.
-
-    A month has at least 28 days. One more month than the longest window covers, because an event stands in
-    the month it belongs to and may become known in the next.
-    """
-    days = max((_days(item.window) for item in aggregates.values()), default=0.0)
-    return math.ceil(days / _SHORTEST_MONTH_DAYS) + 1
-
-
-def _days(window: str) -> float:
-    parts = re.findall(r"(\d+)(us|ms|s|m|h|d|w)", window)
-    return sum(int(count) * _SECONDS[unit] for count, unit in parts) / _SECONDS["d"]
 
 
 def _refuse_floats(schema: pl.Schema, aggregates: Mapping[str, History]) -> None:

@@ -16,11 +16,11 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from lineage.errors import DeclarationError
-from lineage.history import History, months_back
 from lineage.spec import (
     COLUMN_TYPES,
     Fetch,
     Files,
+    History,
     Input,
     Kind,
     Model,
@@ -30,6 +30,7 @@ from lineage.spec import (
     Step,
     Suite,
     TimeSplit,
+    months_back,
 )
 
 Transform = TypeVar("Transform", bound=Callable[..., Any])

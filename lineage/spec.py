@@ -6,6 +6,7 @@ these, so they cannot disagree. `lineage.pipeline` is what an author writes them
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from lineage.errors import DeclarationError
 
 Kind = Literal["fetch", "source", "table", "model"]
 
+_SHORTEST_MONTH_DAYS = 28
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+Aggregation = Literal["count", "sum", "mean", "share", "min", "max", "last"]
 
 COLUMN_TYPES = ("string", "int64", "int32", "float64", "boolean", "date", "datetime_utc", "datetime")
 
@@ -102,6 +107,23 @@ class Model:
     split: TimeSplit
     objective: str
     trainer: str
+
+
+@dataclass(frozen=True)
+class History:
+    """One declared aggregate; make it with `lineage.history.history`."""
+
+    keys: tuple[str, ...]
+    value: str | None
+    known_at: str
+    window: str
+    agg: Aggregation
+    decimals: int | None
+
+    @property
+    def scale(self) -> int:
+        """What a value is multiplied with to become an integer."""
+        return int(10 ** (self.decimals or 0))
 
 
 @dataclass(frozen=True)
@@ -198,6 +220,21 @@ def by_time(column: str, *, tune_from: str, test_from: str) -> TimeSplit:
     if not _instant(column, tune_from) < _instant(column, test_from):
         raise DeclarationError(f"by_time({column!r}): tune_from={tune_from} must be before test_from={test_from}.")
     return TimeSplit(column, tune_from, test_from)
+
+
+def months_back(aggregates: Mapping[str, History]) -> int:
+    """How many earlier monthly partitions hold every event that `aggregates` can see.
+
+    A month has at least 28 days. One more month than the longest window covers, because an event stands in
+    the month it belongs to and may become known in the next.
+    """
+    days = max((_days(item.window) for item in aggregates.values()), default=0.0)
+    return math.ceil(days / _SHORTEST_MONTH_DAYS) + 1
+
+
+def _days(window: str) -> float:
+    parts = re.findall(r"(\d+)(us|ms|s|m|h|d|w)", window)
+    return sum(int(count) * _SECONDS[unit] for count, unit in parts) / _SECONDS["d"]
 
 
 def _instant(column: str, text: str) -> datetime:

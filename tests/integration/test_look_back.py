@@ -21,7 +21,9 @@ def repeats(orders, past):
 def shop(make_shop):
     """A shop with a table of history, up to date."""
     shop = make_shop("counter")
-    shop.edit("counter/shop.py", "by_time, files, monthly", "by_time, files, history, monthly, with_history")
+    shop.edit(
+        "counter/shop.py", "from counter.money", "from lineage.history import history, with_history\nfrom counter.money"
+    )
     shop.write("counter/shop.py", shop.path("counter/shop.py").read_text() + REPEATS)
     shop.write_month("2020-04")
     shop.run()

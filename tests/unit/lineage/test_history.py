@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from lineage.errors import DeclarationError
-from lineage.history import History, history, months_back, with_history
+from lineage.history import history, with_history
+from lineage.spec import History, months_back
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
