@@ -36,8 +36,8 @@ ZONES = (
     *("America/Puerto_Rico", "Pacific/Honolulu"),
 )
 
-# Midnights of New York. September and October stop training early; November and December no model has seen.
-SPLIT = by_time("departs_at", tune_from="2013-09-01T04:00", test_from="2013-11-01T04:00")
+# September and October stop training early; November and December no model has seen.
+SPLIT = by_time("departs_at", tune_from="2013-09-01", test_from="2013-11-01", zone="America/New_York")
 
 TREES: dict[str, Any] = {
     "rounds": 600,

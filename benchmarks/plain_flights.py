@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -56,9 +57,7 @@ def _train(folder: Path, model: Model, parameters: dict[str, Any], name: str) ->
     rows = pl.read_parquet(folder / f"{model.table}.parquet").filter(pl.col(model.target).is_not_null())
     parts = _split(rows, model)
     own = {"tree_method": "hist", "objective": model.objective}
-    booster_parameters = own | {
-        key: parameters[key] for key in set(flights.TREES) - {"rounds", "early_stopping_rounds"}
-    }
+    trees = {key: parameters[key] for key in set(flights.TREES) - {"rounds", "early_stopping_rounds"}}
     kinds = ["c" if rows.schema[column] == pl.String else "float" for column in model.features]
     given = {"feature_names": list(model.features), "feature_types": kinds, "enable_categorical": True}
     train = xgboost.QuantileDMatrix(*parts[0], **given)
@@ -79,7 +78,8 @@ def _train(folder: Path, model: Model, parameters: dict[str, Any], name: str) ->
 
 def _split(rows: pl.DataFrame, model: Model) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     tune_from, test_from = (
-        datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (model.split.tune_from, model.split.test_from)
+        datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(model.split.zone))
+        for text in (model.split.tune_from, model.split.test_from)
     )
     time = pl.col(model.split.column)
     learnt = rows.filter(time < tune_from)

@@ -5,6 +5,6 @@ declared with them, in files under `assets/`.
 """
 
 from lineage.pipeline import Pipeline
-from lineage.spec import by_time, files, from_package, monthly, suite
+from lineage.spec import by_hash, by_time, files, from_package, monthly, suite
 
-__all__ = ["Pipeline", "by_time", "files", "from_package", "monthly", "suite"]
+__all__ = ["Pipeline", "by_hash", "by_time", "files", "from_package", "monthly", "suite"]

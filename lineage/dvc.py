@@ -21,6 +21,7 @@ from lineage.environment import locked_digest
 from lineage.errors import SettingsError
 from lineage.objects import DVC_IGNORED, TEMPORARY, write_bytes
 from lineage.plan import Declared, Workspace, step_code, suite_path
+from lineage.plots import plot_path, plots_of
 from lineage.produce import metrics_path, model_folder
 from lineage.spec import Fetch, Source, Step
 from lineage.versions import FileVersion, Version, digest_file, directory_md5, sha256_file
@@ -94,7 +95,7 @@ def stage_command(step: Step) -> str:
 def _wanted_files(space: Declared) -> dict[str, str]:
     stages = {step.stage: _stage(space, step) for step in space.project.steps}
     wanted = {
-        "dvc.yaml": _HEADER + _dump({"stages": stages}),
+        "dvc.yaml": _HEADER + _dump({"stages": stages, **_plots(space)}),
         "params.yaml": _HEADER + _dump(_params(space, space.project.steps)),
     }
     # Another's DVC configuration is theirs; a missing one is made, with telemetry off.
@@ -109,10 +110,22 @@ def _stage(space: Declared, step: Step) -> dict[str, Any]:
     if deps := sorted(_deps(space, step)):
         stage["deps"] = deps
     stage["params"] = ["environment", step.full_name]
-    stage["outs"] = [{_out(step): {"persist": True}}]
+    kept_by_git = {"cache": False, "persist": True}
+    stage["outs"] = [{_out(step): {"persist": True}}, *({path: dict(kept_by_git)} for path in _plot_paths(step))]
     if step.kind == "model":
-        stage["metrics"] = [{metrics_path(step): {"cache": False, "persist": True}}]
+        stage["metrics"] = [{metrics_path(step): dict(kept_by_git)}]
     return stage
+
+
+def _plots(space: Declared) -> dict[str, Any]:
+    """The section `plots`: how DVC draws them. The files themselves are outs of their stages."""
+    models = [step for step in space.project.steps if plots_of(step)]
+    found = [
+        {f"{step.full_name} {plot.name}": plot.definition(plot_path(step, plot.name), step.full_name)}
+        for step in models
+        for plot in plots_of(step)
+    ]
+    return {"plots": found} if found else {}
 
 
 def _deps(space: Declared, step: Step) -> set[str]:
@@ -173,7 +186,11 @@ def _lock_entry(space: Workspace, step: Step, folders: Folders) -> dict[str, Any
 
 
 def _outs(step: Step) -> tuple[str, ...]:
-    return (_out(step), metrics_path(step)) if step.kind == "model" else (_out(step),)
+    return (_out(step), metrics_path(step), *_plot_paths(step)) if step.kind == "model" else (_out(step),)
+
+
+def _plot_paths(step: Step) -> list[str]:
+    return sorted(plot_path(step, plot.name) for plot in plots_of(step))
 
 
 def _folder_entry(name: str, files: tuple[FileVersion, ...]) -> dict[str, Any]:

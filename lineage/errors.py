@@ -11,6 +11,7 @@
     ├── StaleRunError        a run was given up by somebody else while it was computing
     ├── UnsupportedModelError   a booster that cannot be exported exactly
     ├── RequestError         a prediction request that the model cannot answer
+    ├── DeviceError          a GPU was asked for and cannot be used (serving/device.py)
     ├── EventError           a posted body that is no OpenLineage event (lineage/intake.py)
     └── DatabaseError        Postgres cannot be started or reached
 

@@ -80,10 +80,10 @@ class Objects:
         if target.exists() and sha256_file(target) == file.sha256:
             path.unlink()
             return
-        _sync_file(path)
+        sync(path)
         path.chmod(_READ_ONLY)
         path.replace(target)
-        _sync_folder(target.parent)
+        sync(target.parent)
 
     def adopt_copy(self, path: Path, file: FileVersion) -> None:
         """Like `adopt`, for a file that stays where it is."""
@@ -134,6 +134,11 @@ class Objects:
         """Whether the cache holds these bytes, undamaged."""
         return sha256_file(self.path(file.md5)) == file.sha256
 
+    def find(self, file: FileVersion) -> Path | None:
+        """Where these bytes are, undamaged: in the cache, or else in their place in the project; None if nowhere."""
+        places = (self.path(file.md5), self._root / file.path)
+        return next((path for path in places if sha256_file(path) == file.sha256), None)
+
     @contextmanager
     def _guarded(self, how: int) -> Iterator[None]:
         with self._workshop.with_suffix(".lock").open("w") as guard:
@@ -148,6 +153,15 @@ def write_bytes(target: Path, data: bytes, *, mode: int = _WRITABLE) -> None:
         temporary.write_bytes(data)
 
 
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _replacing(target: Path, mode: int, folder: Path) -> Iterator[Path]:
     """A file in `folder` (beside `target` where that is on another file system) that will become `target`."""
@@ -158,25 +172,12 @@ def _replacing(target: Path, mode: int, folder: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync_file(temporary)
+        sync(temporary)
         temporary.chmod(mode)
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_locked(path: Path) -> bool:

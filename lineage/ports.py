@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,12 +41,31 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What this process grants a trainer: bytes of memory for the rows, a device (auto, cpu or cuda), threads.
+
+    `threads` None means all. On the CPU nothing of it may change what is trained.
+    """
+
+    memory_bytes: int = 2 * 2**30
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
 class TrainedBundle:
-    """What a trainer leaves in its folder: the bundle's digest, its files' names, metrics and row counts."""
+    """What a trainer leaves in its folder: the bundle's digest, its files' names, metrics and row counts.
+
+    `plots` are the CSV files (name -> bytes) that belong beside the metrics rather than into the bundle.
+    `circumstances` are true of this run and not of the bytes (which device, and why): they are recorded beside
+    the metrics in the store and stand in no file.
+    """
 
     digest: str
     files: tuple[str, ...]
     metrics: Mapping[str, Any]
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
+    plots: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Checker(Protocol):
@@ -56,9 +75,12 @@ class Checker(Protocol):
 
 
 class Trainer(Protocol):
-    """Trains the model of `step` from the table's files and writes its bundle into `folder`."""
+    """Trains the model of `step` from the table's files and writes its bundle into `folder`.
 
-    def __call__(self, step: Step, tables: tuple[Path, ...], folder: Path) -> TrainedBundle: ...
+    The folder above `folder` is the run's own: what is left there, also by a crash, is removed.
+    """
+
+    def __call__(self, step: Step, tables: tuple[Path, ...], folder: Path, training: Training) -> TrainedBundle: ...
 
 
 class Scorer(Protocol):
@@ -82,9 +104,11 @@ class Ports:
         report: CheckReport = resolve(self.checker)(suite, table)
         return report
 
-    def train(self, step: Step, trainer: str, tables: tuple[Path, ...], folder: Path) -> TrainedBundle:
+    def train(
+        self, step: Step, trainer: str, tables: tuple[Path, ...], folder: Path, training: Training
+    ) -> TrainedBundle:
         """Train with the trainer that the model declares."""
-        bundle: TrainedBundle = resolve(trainer)(step, tables, folder)
+        bundle: TrainedBundle = resolve(trainer)(step, tables, folder, training)
         return bundle
 
     def score(self, files: Mapping[str, Path], features: Mapping[str, Any], engine: str) -> bytes:
@@ -115,6 +139,7 @@ __all__ = [
     "Scorer",
     "TrainedBundle",
     "Trainer",
+    "Training",
     "describe",
     "resolve",
 ]

@@ -13,7 +13,8 @@ import polars as pl
 from lineage import sources
 from lineage.errors import HeadwaterError, StepFailedError
 from lineage.plan import Plan, Workspace
-from lineage.ports import Ports
+from lineage.plots import plots_folder
+from lineage.ports import Ports, Training
 from lineage.spec import Fetch, Model, Source, Step
 from lineage.tables import Written, check_key, write_table
 from lineage.versions import FileVersion, Version, digest_file, require_bytes, sha256_file
@@ -24,7 +25,9 @@ _LONGEST = 1000
 
 @dataclass(frozen=True)
 class Produced:
-    """A version that exists only in the workshop: where each of its files lies, and a model's metrics."""
+    """A version that exists only in the workshop: where each of its files lies, and what is recorded of a model:
+    its metrics and the circumstances of its training.
+    """
 
     version: Version
     files: Mapping[FileVersion, Path]
@@ -104,15 +107,24 @@ def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Por
     tables = tuple(_readable(space, version) for _, version in plan.inputs)
     workplace = folder / "bundle"
     workplace.mkdir()
-    bundle = ports.train(plan.step, detail.trainer, tables, workplace)
+    training = Training(space.settings.training_memory, space.settings.device)
+    bundle = ports.train(plan.step, detail.trainer, tables, workplace, training)
     files = {
         digest_file(workplace / name, f"{model_folder(plan.step)}/{name}"): workplace / name for name in bundle.files
     }
     metrics = folder / "metrics.json"
     metrics.write_text(json.dumps(bundle.metrics, indent=2, sort_keys=True) + "\n")
     files[digest_file(metrics, metrics_path(plan.step))] = metrics
+    files |= _plots(plan.step, bundle.plots, folder / "plots")
     version = Version(plan.step.dataset, plan.partition, bundle.digest, tuple(files))
-    return Produced(version, files, bundle.metrics)
+    return Produced(version, files, {**bundle.metrics, **bundle.circumstances})
+
+
+def _plots(step: Step, plots: Mapping[str, bytes], folder: Path) -> dict[FileVersion, Path]:
+    folder.mkdir()
+    for name, data in plots.items():
+        (folder / name).write_bytes(data)
+    return {digest_file(folder / name, f"{plots_folder(step)}/{name}"): folder / name for name in plots}
 
 
 def _frame(space: Workspace, plan: Plan, name: str) -> pl.LazyFrame:

@@ -33,11 +33,12 @@ def is_published(space: Workspace, version: Version) -> bool:
 
 
 def _remove_others(space: Workspace, version: Version) -> None:
-    """Remove what an earlier version of a model left in its folder and this one does not have."""
+    """Remove what an earlier version of a model left in its folders and this one does not have."""
     places = {space.root / file.path for file in version.files}
-    for path in (space.root / "data" / "models" / version.dataset).iterdir():
-        if path.is_file() and path not in places:
-            path.unlink()
+    for kind in ("models", "metrics"):
+        for path in (space.root / "data" / kind / version.dataset).glob("*"):
+            if path.is_file() and path not in places:
+                path.unlink()
 
 
 def _provenance_path(space: Workspace, version: Version) -> Path | None:

@@ -14,7 +14,7 @@ from lineage.errors import IntegrityError
 from lineage.plan import Workspace
 from lineage.ports import Ports
 from lineage.predictions import Prediction, find_prediction
-from lineage.versions import FileVersion, sha256_file
+from lineage.versions import FileVersion
 
 
 def replay(space: Workspace, name: str, ports: Ports) -> dict[str, Any]:
@@ -82,9 +82,8 @@ def _comparable(value: Any) -> Any:
 
 def _bytes_of(space: Workspace, file: FileVersion) -> Path:
     """A path whose bytes are those of `file`: the cached object, or the project's file."""
-    for path in (space.objects.path(file.md5), space.root / file.path):
-        if sha256_file(path) == file.sha256:
-            return path
+    if path := space.objects.find(file):
+        return path
     raise IntegrityError(
         f"{file.path}: the bytes of version {file.sha256[:12]}… are neither in the cache nor in place, "
         "so this cannot be replayed; `dvc pull` may bring them back.",

@@ -294,7 +294,7 @@ def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID) -> dict[str,
         "path": version.files[0].path,
         "inputs": [
             {"dataset": item.dataset, "partition": item.partition, "data_version": dvc.data_version(item)}
-            for _, item in plan.inputs
+            for item in plan.versions
         ],
     }
 
@@ -329,7 +329,8 @@ def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Prod
         run_id=run_id,
         metrics=Jsonb(dict(produced.metrics)),
     )
-    store.run("set_alias", model=model, alias="champion", digest=digest)
+    # What is trained is only a candidate: whether it answers is for the gate to say (serving/gate.py).
+    store.run("set_alias", model=model, alias="challenger", digest=digest)
 
 
 def _fail(runner: Runner, plan: Plan, run_id: uuid.UUID, text: str, checks: tuple[CheckReport, ...]) -> None:
@@ -351,9 +352,8 @@ def _facts(runner: Runner, plan: Plan, run_id: uuid.UUID) -> Any:
     from lineage.events import RunFacts
 
     settings = runner.space.settings
-    inputs = tuple(version for _, version in plan.inputs)
     commit = read_commit(settings.root)
-    return RunFacts(run_id, settings.namespace, plan.step, plan.partition, inputs, commit, runner.door.parent)
+    return RunFacts(run_id, settings.namespace, plan.step, plan.partition, plan.versions, commit, runner.door.parent)
 
 
 def _record(runner: Runner, event: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from lineage.errors import SettingsError
 
 # A folder holding one of these is where a project begins.
 _ROOT_MARKS = ("dvc.yaml", "pyproject.toml", ".git")
+_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Settings:
 
     `root` is the project's folder; `home` holds everything that is neither code nor data (server,
     Dagster's files, secrets). `schedule` is the cron expression (UTC) at which the next month lands. Ports
-    are TCP ports on loopback.
+    are TCP ports on loopback. `training_memory` is in bytes, `device` one of auto, cpu and cuda.
     """
 
     root: Path
@@ -35,6 +37,8 @@ class Settings:
     ui_port: int = 3000
     lineage_port: int = 5000
     serving_port: int = 8000
+    training_memory: int = 2 * 2**30
+    device: str = "auto"
 
     @property
     def lineage_url(self) -> str:
@@ -67,6 +71,8 @@ def read_settings(environ: Mapping[str, str] | None = None, start: Path | None =
         ui_port=_port(env, "HEADWATER_UI_PORT", 3000),
         lineage_port=_port(env, "HEADWATER_LINEAGE_PORT", 5000),
         serving_port=_port(env, "HEADWATER_SERVING_PORT", 8000),
+        training_memory=_bytes(env, "HEADWATER_TRAINING_MEMORY", Settings.training_memory),
+        device=_device(env, "HEADWATER_DEVICE"),
     )
 
 
@@ -101,3 +107,20 @@ def _port(env: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise SettingsError(f"{name}={text!r} is not a TCP port; use a number from 1 to 65535.")
     return int(text)
+
+
+def _bytes(env: Mapping[str, str], name: str, default: int) -> int:
+    if not (text := env.get(name)):
+        return default
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]iB|B|)", text, re.ASCII)
+    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if size < 1:
+        raise SettingsError(f"{name}={text!r} is not a size; write bytes, or a number with a unit, as 512MiB or 2GiB.")
+    return size
+
+
+def _device(env: Mapping[str, str], name: str) -> str:
+    text = env.get(name) or Settings.device
+    if text not in _DEVICES:
+        raise SettingsError(f"{name}={text!r} is not a device; use one of {', '.join(_DEVICES)}.")
+    return text

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lineage.errors import DeclarationError
 
@@ -72,11 +73,46 @@ class Suite:
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """Rows before `tune_from` train, rows before `test_from` tune, the rest tests (ISO dates, UTC)."""
+    """Rows before `tune_from` train, rows before `test_from` tune, the rest tests: ISO dates on the clock of `zone`."""
 
     column: str
     tune_from: str
     test_from: str
+    zone: str = "UTC"
+
+    @property
+    def rule(self) -> str:
+        """Which rows are for what, in words."""
+        begin, tune, test = f"trained on those before {self.tune_from}", f"before {self.test_from}", "the later ones"
+        return f"{begin}, stopped early on those {tune}, scored on {test}"
+
+    @property
+    def lacking(self) -> str:
+        """What to say where no row is for testing."""
+        return f"no row has {self.column} at or after {self.test_from}; move test_from in by_time"
+
+
+@dataclass(frozen=True)
+class HashSplit:
+    """Rows by a digest of `column`: the share `tune` tunes, the share `test` tests, the rest trains.
+
+    Where a row goes depends on its own value alone, so that new rows move no old one.
+    """
+
+    column: str
+    tune: float
+    test: float
+
+    @property
+    def rule(self) -> str:
+        """Which rows are for what, in words."""
+        train = 1 - self.tune - self.test
+        return f"by a digest of it {train:.0%} trained, {self.tune:.0%} stopped early, {self.test:.0%} scored"
+
+    @property
+    def lacking(self) -> str:
+        """What to say where no row is for testing."""
+        return f"no row falls into the {self.test:.0%} for testing by its {self.column}; give by_hash a larger test"
 
 
 @dataclass(frozen=True)
@@ -104,7 +140,7 @@ class Model:
     table: str
     target: str
     features: tuple[str, ...]
-    split: TimeSplit
+    split: TimeSplit | HashSplit
     objective: str
     trainer: str
 
@@ -215,11 +251,30 @@ def suite(name: str) -> Suite:
     return Suite(name)
 
 
-def by_time(column: str, *, tune_from: str, test_from: str) -> TimeSplit:
-    """A temporal split on `column`: train before `tune_from`, tune before `test_from`, test after."""
+def by_time(column: str, *, tune_from: str, test_from: str, zone: str = "UTC") -> TimeSplit:
+    """A temporal split on `column`: train before `tune_from`, tune before `test_from`, test after.
+
+    Where the column is UTC, the dates are those of `zone` (such as America/New_York), and so are the months by
+    which the model is scored.
+    """
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+        raise DeclarationError(
+            f"by_time({column!r}): there is no time zone {zone!r}; write America/New_York."
+        ) from error
     if not _instant(column, tune_from) < _instant(column, test_from):
         raise DeclarationError(f"by_time({column!r}): tune_from={tune_from} must be before test_from={test_from}.")
-    return TimeSplit(column, tune_from, test_from)
+    return TimeSplit(column, tune_from, test_from, zone)
+
+
+def by_hash(column: str, *, tune: float = 0.2, test: float = 0.2) -> HashSplit:
+    """For rows that know no time: a split by a digest of `column`, such as the key, into shares of about this size."""
+    if not (0 <= tune < 1 and 0 < test < 1 and tune + test < 1):
+        raise DeclarationError(
+            f"by_hash({column!r}): tune={tune} and test={test} must be shares that leave rows to train on."
+        )
+    return HashSplit(column, tune, test)
 
 
 def months_back(aggregates: Mapping[str, History]) -> int:

@@ -29,7 +29,8 @@ def trace(space: Workspace, name: str) -> dict[str, Any]:
     training = ancestry(space.store, [bundle], made_at)
     row = _feature_version(space, prediction)
     way = ancestry(space.store, [row] if row else [], made_at)
-    problems = [*_problems(space, [*training, *way])]
+    origins = list({identity(origin.version): origin for origin in [*training, *way]}.values())
+    problems = [*unrecorded(origins), *damaged(space, origins)]
     return {
         "prediction": _prediction(prediction, name),
         "bundle": _bundle(bundle),
@@ -43,26 +44,30 @@ def trace(space: Workspace, name: str) -> dict[str, Any]:
     }
 
 
-def is_intact(space: Workspace, file: FileVersion) -> bool:
-    """Whether the recorded bytes still exist: in the object cache, or in their place in the project."""
-    return space.objects.is_whole(file) or sha256_file(space.root / file.path) == file.sha256
+def unrecorded(origins: Iterable[Origin]) -> list[str]:
+    """Where the way back through `origins` breaks off before a raw file, a sentence each."""
+    return [
+        f"no run is on record that wrote {origin.version.dataset} {origin.version.sha256[:12]}…"
+        if origin.run is None
+        else f"nothing is on record that {origin.version.dataset} {origin.version.sha256[:12]}… was made from"
+        for origin in origins
+        if origin.is_raw and origin.version.origin is None
+    ]
+
+
+def damaged(space: Workspace, origins: Iterable[Origin]) -> list[str]:
+    """Files of `origins` whose recorded bytes are neither in the object cache nor in place, a sentence each."""
+    return [
+        f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed"
+        for origin in origins
+        for file in origin.version.files
+        if space.objects.find(file) is None
+    ]
 
 
 def _feature_version(space: Workspace, prediction: Prediction) -> Version | None:
     row = prediction.row
     return recorded_version(space.store, row["dataset"], row["partition"], row["sha256"]) if row["dataset"] else None
-
-
-def _problems(space: Workspace, origins: Iterable[Origin]) -> list[str]:
-    seen: dict[tuple[str, str, str], Origin] = {identity(origin.version): origin for origin in origins}
-    problems = []
-    for origin in seen.values():
-        if origin.run is None and origin.version.origin is None:
-            problems.append(f"no run is on record that wrote {origin.version.dataset} {origin.version.sha256[:12]}…")
-        for file in origin.version.files:
-            if not is_intact(space, file):
-                problems.append(f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed")
-    return problems
 
 
 def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:

@@ -17,8 +17,10 @@ from lineage.plan import WHOLE, Declared, Workspace, partitions_to_run, step_cod
 from lineage.ports import CheckReport
 from lineage.run import Door, Outcome, Progress, run_step
 from lineage.settings import Settings
-from lineage.spec import Input, Partitions, Source, Step
+from lineage.spec import Partitions, Source, Step
+from orchestration.deployment import deployment_asset
 from orchestration.project import make_runner, open_workspace
+from orchestration.reach import asset_keys
 from orchestration.reports import column_schema, lineage_url, materialization, report_of, stored_checks
 from orchestration.schedules import next_month_schedule
 from orchestration.sensors import LANDED_ONLY, raw_file_sensor, report_sensor
@@ -53,7 +55,11 @@ def _definitions(settings: Settings, project: Project) -> dg.Definitions:
     schedules = [next_month_schedule(settings, project, name, jobs[name]) for name in names]
     sensors = [raw_file_sensor(settings, project, name, jobs[name]) for name in names]
     return dg.Definitions(
-        assets=[*(_asset(space, step) for step in project.steps), *_external(project)],
+        assets=[
+            *(_asset(space, step) for step in project.steps),
+            *(deployment_asset(space, step) for step in project.models()),
+            *_external(project),
+        ],
         jobs=list(jobs.values()),
         schedules=[schedule for schedule in schedules if schedule],
         sensors=[*sensors, report_sensor(settings)],
@@ -77,7 +83,7 @@ def partitions_definition(partitions: Partitions | None) -> dg.TimeWindowPartiti
 
 
 def _job(name: str, project: Project) -> Any:
-    keys = [asset_key(step) for step in project.steps if step.pipeline == name]
+    keys = asset_keys(project, (step.full_name for step in project.steps if step.pipeline == name))
     return dg.define_asset_job(name, selection=keys, description=f"Everything in {name}.")
 
 
@@ -157,15 +163,18 @@ def _declared_metadata(settings: Settings, step: Step) -> dict[str, Any]:
 def _deps(project: Project, step: Step) -> list[dg.AssetDep | dg.AssetKey]:
     if isinstance(step.detail, Source) and not step.inputs:
         return [_raw_key(step)]
-    pairs = zip(step.inputs, project.inputs(step), strict=True)
-    return [_dep(item, upstream) for item, upstream in pairs]
+    # Dagster knows an asset that is read twice once, as far back as either reading goes.
+    look_back: dict[str, int] = {}
+    for item in step.inputs:
+        look_back[item.step] = max(item.look_back, look_back.get(item.step, 0))
+    return [_dep(project.step(f"{step.pipeline}.{name}"), back) for name, back in look_back.items()]
 
 
-def _dep(item: Input, upstream: Step) -> dg.AssetDep | dg.AssetKey:
-    if not item.look_back:
+def _dep(upstream: Step, look_back: int) -> dg.AssetDep | dg.AssetKey:
+    if not look_back:
         return asset_key(upstream)
     mapping = dg.TimeWindowPartitionMapping(
-        start_offset=-item.look_back, end_offset=0, allow_nonexistent_upstream_partitions=True
+        start_offset=-look_back, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
     return dg.AssetDep(asset_key(upstream), partition_mapping=mapping)
 

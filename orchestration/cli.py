@@ -108,11 +108,27 @@ def _add_serving_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser
     how.add_argument("--key", metavar="K", action="append", help="a key of the model's table; may be repeated")
     how.add_argument("--json", metavar="FILE", dest="features", help="a JSON file: feature -> list of values")
     models = _add(verbs, "models", "the registered models", "headwater models list")
-    actions = models.add_subparsers(dest="action", required=True, metavar="list|show")
-    _json(_add(actions, "list", "every model with its champion", "headwater models list"))
-    show = _add(actions, "show", "one model: bundle, metrics, inputs", "headwater models show flights-late-t0")
+    actions = models.add_subparsers(dest="action", required=True, metavar="list|show|promote|rollback")
+    _json(_add(actions, "list", "every version, and which is champion or challenger", "headwater models list"))
+    show = _add(
+        actions, "show", "one model: versions, metrics, inputs, decisions", "headwater models show flights-late-t0"
+    )
     show.add_argument("model", metavar="MODEL")
     _json(show)
+    promote = _add(
+        actions, "promote", "let a version answer, by hand", "headwater models promote flights-late-t0 3fa1b2c3"
+    )
+    promote.add_argument("model", metavar="MODEL")
+    promote.add_argument(
+        "version", metavar="VERSION", nargs="?", default="challenger", help="how its digest begins; else the challenger"
+    )
+    promote.add_argument("--force", action="store_true", help="override parity and trace as well; never the hashes")
+    _json(promote)
+    rollback = _add(
+        actions, "rollback", "let the champion before answer again", "headwater models rollback flights-late-t0"
+    )
+    rollback.add_argument("model", metavar="MODEL")
+    _json(rollback)
 
 
 def _add(

@@ -10,6 +10,7 @@ from lineage.discover import Project
 from lineage.plan import WHOLE, Workspace, partitions_available, partitions_to_run, step_code
 from lineage.spec import Input, Step
 from lineage.versions import Version
+from orchestration.deployment import deployment_key
 
 # Step (by its full name) -> months; no months for an unpartitioned step.
 Reach = dict[str, set[str]]
@@ -62,6 +63,21 @@ def gaps(space: Workspace, pipeline: str) -> Reach:
     return found
 
 
+def undecided(space: Workspace, pipeline: str) -> dict[str, str]:
+    """Models of a pipeline (by full name) whose newest version no gate has decided on, and that version.
+
+    A run that was killed between training and gate leaves such, and so does who runs the model's asset alone.
+    """
+    trained = {row["model"]: row["digest"] for row in space.store.rows("undecided_models")}
+    models = [step for step in space.project.models() if step.pipeline == pipeline]
+    return {step.full_name: trained[step.model_name] for step in models if step.model_name in trained}
+
+
+def gate_keys(project: Project, names: Iterable[str]) -> list[dg.AssetKey]:
+    """The assets of models' gates."""
+    return [deployment_key(project.step(name)) for name in names]
+
+
 def reads(space: Workspace, names: Iterable[str]) -> list[list[str]]:
     """For each step: its code and the versions of its inputs, which decide whether running it again can help."""
     steps = [step for step in space.project.steps if step.full_name in set(names)]
@@ -72,9 +88,14 @@ def reads(space: Workspace, names: Iterable[str]) -> list[list[str]]:
 
 
 def asset_keys(project: Project, names: Iterable[str]) -> list[dg.AssetKey]:
-    """The assets of steps, in running order."""
+    """The assets of steps, in running order; a model's is followed by that of its gate."""
     chosen = set(names)
-    return [dg.AssetKey([step.pipeline, step.name]) for step in project.steps if step.full_name in chosen]
+    return [key for step in project.steps if step.full_name in chosen for key in _asset_keys(step)]
+
+
+def _asset_keys(step: Step) -> list[dg.AssetKey]:
+    key = dg.AssetKey([step.pipeline, step.name])
+    return [key, deployment_key(step)] if step.kind == "model" else [key]
 
 
 def _reading_months(step: Step, read: list[tuple[Input, Step]], found: Reach) -> set[str]:

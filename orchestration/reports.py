@@ -20,6 +20,7 @@ from lineage.ports import CheckReport, Expectation
 from lineage.run import Outcome, dagster_report
 from lineage.settings import Settings
 from lineage.store import Store
+from orchestration.evaluation import evaluation_metadata
 
 Report = dict[str, Any]
 
@@ -104,7 +105,14 @@ def _metadata(space: Workspace, report: Report) -> dict[str, Any]:
         found["dagster/partition_row_count" if report["partition"] else "dagster/row_count"] = report["row_count"]
     if report["fields"]:
         found["dagster/column_schema"] = column_schema(report["fields"])
-    return found
+    return {**found, **_model_metadata(space, report)}
+
+
+def _model_metadata(space: Workspace, report: Report) -> dict[str, Any]:
+    if not any(step.dataset == report["dataset"] for step in space.project.models()):
+        return {}
+    version = space.store.version(report["dataset"], report["partition"], report["sha256"])
+    return evaluation_metadata(space, version) if version else {}
 
 
 def _report_raw(space: Workspace, item: Report, instance: dg.DagsterInstance) -> None:

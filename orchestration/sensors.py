@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from lineage.settings import Settings
 from lineage.spec import Source, Step
 from lineage.versions import json_digest, sha256_file
 from orchestration.project import open_workspace
-from orchestration.reach import Reach, asset_keys, gaps, reach, reads, runnable
+from orchestration.reach import Reach, asset_keys, gaps, gate_keys, reach, reads, runnable, undecided
 from orchestration.reports import drain_reports
 
 _INTERVAL_SECONDS = 10
@@ -47,8 +47,9 @@ class Change:
 def raw_file_sensor(settings: Settings, project: Project, pipeline: str, job: Any) -> Any:
     """Requests, for raw files whose bytes are not those on record, one run of just what depends on them.
 
-    And of what is missing though it could be made. The cursor keeps size and time of the files that were looked
-    at, so that only touched ones are hashed. It is stored with the request: a look that fails is repeated.
+    And of what is missing though it could be made, or was trained and not decided on. The cursor keeps size and
+    time of the files that were looked at, so that only touched ones are hashed. It is stored with the request:
+    a look that fails is repeated.
     """
     sources = [step for step in project.steps if step.pipeline == pipeline and isinstance(step.detail, Source)]
 
@@ -66,7 +67,7 @@ def raw_file_sensor(settings: Settings, project: Project, pipeline: str, job: An
         with open_workspace(settings) as space:
             marks = _marks(space, sources)
             changes = [change for change in marks if seen.get(change.name) != change.mark and _is_news(space, change)]
-            requests = _requests(space, changes, gaps(space, pipeline))
+            requests = _requests(space, changes, gaps(space, pipeline), undecided(space, pipeline))
         cursor = json.dumps({mark.name: mark.mark for mark in marks})
         reason = None if requests else "Nothing has changed, and nothing is missing."
         return dg.SensorResult(run_requests=requests, skip_reason=reason, cursor=cursor)
@@ -118,16 +119,21 @@ def _is_news(space: Workspace, change: Change) -> bool:
     return sha256_file(space.root / change.name) != raw.sha256
 
 
-def _requests(space: Workspace, changes: Sequence[Change], missing: Reach) -> list[dg.RunRequest]:
+def _requests(
+    space: Workspace, changes: Sequence[Change], missing: Reach, waiting: Mapping[str, str]
+) -> list[dg.RunRequest]:
     """One run for everything: files that belong together come together, and a model is trained once."""
     roots = {name: set(months) for name, months in missing.items()}
     for change in changes:
         # A fetch step takes note of the change first, if there is one.
         root = next(iter(space.project.inputs(change.step)), change.step)
         roots.setdefault(root.full_name, set()).update({change.partition} - {WHOLE})
-    if not (wanted := runnable(space, reach(space.project, roots))):
+    wanted = runnable(space, reach(space.project, roots))
+    gates = {name: version for name, version in waiting.items() if name not in wanted}
+    if not (wanted or gates):
         return []
     # Dagster takes up a key once: what failed is not tried again until something is different.
-    key = json_digest([[[change.name, change.mark] for change in changes], reads(space, missing)])
+    key = json_digest([[[change.name, change.mark] for change in changes], reads(space, missing), gates])
     tags = range_tags(set().union(*wanted.values()))
-    return [dg.RunRequest(run_key=key, asset_selection=asset_keys(space.project, wanted), tags=tags)]
+    assets = [*asset_keys(space.project, wanted), *gate_keys(space.project, gates)]
+    return [dg.RunRequest(run_key=key, asset_selection=assets, tags=tags)]

@@ -27,6 +27,7 @@ from lineage.ports import Ports
 from lineage.postgres import Attachment, attach
 from lineage.relay import send_in_background
 from lineage.settings import Settings
+from lineage.spec import Step
 from orchestration.instance import dagster_environment, dagster_home, presence, storage_is_prepared, storage_prepared
 from orchestration.project import open_workspace
 from orchestration.services import Service, Services, ask, free_port, require_free, spawn
@@ -37,7 +38,7 @@ _PORTS = {
     "serving_port": ("serving API", "HEADWATER_SERVING_PORT"),
 }
 
-# What `up --once` says of its prediction; null where no model is declared.
+# What `up --once` says of its prediction; null where no model has a champion.
 _ANSWER = ("prediction_id", "model", "model_version", "key", "margin", "probability", "trace", "replay")
 
 
@@ -219,8 +220,8 @@ def _one_prediction(space: Workspace, settings: Settings, clock: Clock) -> dict[
     from lineage.replay import replay
 
     models = [step for step in space.project.models() if space.project.step(_table_of(step)).key]
-    if not models:
-        _say("no model is declared, so nothing was predicted")
+    if not (models := [step for step in models if _has_champion(space, step)]):
+        _say("no model has a champion, so nothing was predicted; `headwater models list` shows what there is")
         return dict.fromkeys(_ANSWER)
     model = models[0].model_name
     serving = urls(settings)["serving"]
@@ -241,6 +242,10 @@ def _one_prediction(space: Workspace, settings: Settings, clock: Clock) -> dict[
         "trace": trace,
         "replay": replayed,
     }
+
+
+def _has_champion(space: Workspace, model: Step) -> bool:
+    return space.store.row("champion", model=model.model_name) is not None
 
 
 def _table_of(model: Any) -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lineage import dvc
 from lineage.discover import discover
@@ -21,6 +21,9 @@ from lineage.settings import Settings
 from lineage.spec import Step
 from orchestration.project import make_runner, open_workspace
 
+if TYPE_CHECKING:
+    from serving.promotion import Decision
+
 _STATES = {"current": "up to date", "restored": "restored", "complete": "computed"}
 
 
@@ -29,8 +32,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     door = Door("dvc" if "DVC_STAGE" in os.environ else "cli")
     with open_workspace(settings) as space:
         steps = (space.project.step(arguments.step),) if arguments.step else space.project.steps
+        runner = make_runner(space, door, _print_outcome)
         try:
-            run_steps(make_runner(space, door, _print_outcome), steps, arguments.partition)
+            for step in steps:
+                run_steps(runner, [step], arguments.partition)
+                _decide(space, step)
         finally:
             send_in_background(settings)
         _warn_if_stale(space, steps)
@@ -122,14 +128,15 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def models(arguments: argparse.Namespace, settings: Settings) -> int:
-    """`headwater models list|show MODEL`."""
-    from serving.registry import list_models, show_model
-
+    """`headwater models list|show|promote|rollback`: 1 when a version was not promoted."""
     with open_workspace(settings) as space:
-        if arguments.action == "show":
-            _print_json(show_model(space, arguments.model))
-            return 0
-        found = list_models(space)
+        return _MODEL_VERBS[arguments.action](arguments, space)
+
+
+def _list_models(arguments: argparse.Namespace, space: Workspace) -> int:
+    from serving.registry import list_models
+
+    found = list_models(space)
     if arguments.json:
         _print_json(found)
     else:
@@ -137,6 +144,67 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
         rows = [(m["name"], m["digest"][:12], ", ".join(m["aliases"]) or "-", m["trained_at"]) for m in found]
         _print_table(columns, rows)
     return 0
+
+
+def _show_model(arguments: argparse.Namespace, space: Workspace) -> int:
+    from serving.registry import show_model
+
+    found = show_model(space, arguments.model)
+    if arguments.json:
+        _print_json(found)
+    else:
+        _print_model(found)
+    return 0
+
+
+def _print_model(found: dict[str, Any]) -> None:
+    print(f"{found['name']}  {found['step']} learns {found['target']} from {found['table']}")
+    print(f"inputs      {', '.join(found['inputs'])}")
+    for version in found["versions"]:
+        scores = version["metrics"].get("test") or {}
+        told = "  ".join(f"{name} {value:.4g}" for name, value in scores.items() if isinstance(value, float))
+        print(f"version     {version['digest'][:12]}  {version['trained_at']}  {' '.join(version['aliases'])}  {told}")
+    for decision in found["decisions"]:
+        result = "promoted" if decision["promoted"] else "not promoted"
+        print(f"{decision['decided_by']:<11} {decision['version'][:12]}  {decision['decided_at']}  {result}")
+        for item in decision["conditions"]:
+            holds = "holds" if item["passed"] else "overridden" if item["overridden"] else "does not hold"
+            print(f"            {item['name']} {holds}: {item['text']}")
+
+
+def _promote(arguments: argparse.Namespace, space: Workspace) -> int:
+    from serving.gate import promote
+
+    return _print_decision(promote(space, arguments.model, arguments.version, force=arguments.force), arguments)
+
+
+def _rollback(arguments: argparse.Namespace, space: Workspace) -> int:
+    from serving.gate import rollback
+
+    return _print_decision(rollback(space, arguments.model), arguments)
+
+
+_MODEL_VERBS = {"list": _list_models, "show": _show_model, "promote": _promote, "rollback": _rollback}
+
+
+def _print_decision(decision: Decision, arguments: argparse.Namespace) -> int:
+    from serving.promotion import told
+
+    if arguments.json:
+        _print_json(decision.to_json())
+    else:
+        print(f"{decision.model:<34} {told(decision)}")
+    return 0 if decision.promoted else 1
+
+
+def _decide(space: Workspace, step: Step) -> None:
+    """Let the gate decide on what a model step trained, also where it was current: a crash may have come between."""
+    if step.kind != "model":
+        return
+    from serving.gate import decide
+    from serving.promotion import told
+
+    print(f"{step.full_name:<34} {told(decide(space, step))}", flush=True)
 
 
 def dvc_files(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lineage.errors import DeclarationError, IntegrityError, NotFoundError, UnsupportedModelError
+from lineage.objects import sync
 from serving.engines import open_engine
 from serving.engines.columns import columns_of
+from serving.rows import BATCH_ROWS, sliced
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,12 +96,12 @@ def write_bundle(
     try:
         for file, data in {**files, MANIFEST: manifest}.items():
             _write(partial / file, data)
-        _sync(partial)
+        sync(partial)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial)
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     return hashlib.sha256(manifest).hexdigest()
 
 
@@ -127,11 +129,18 @@ def load_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
     return Bundle(folder, hashlib.sha256(raw).hexdigest(), signature, manifest)
 
 
-def parity(bundle: Bundle, frame: pl.DataFrame) -> Parity:
-    """How many rows of `frame` (the model's features, any number of rows) both engines answer alike."""
-    columns = columns_of(frame, features=bundle.features, categories=bundle.categories)
-    ours, theirs = (open_engine(bundle, name).margin(columns) for name in ("onnxruntime_cpu", "xgboost_cpu"))
-    return Parity(frame.height, int(np.sum(ours.view(np.uint32) == theirs.view(np.uint32))))
+def parity(bundle: Bundle, frame: pl.DataFrame | pl.LazyFrame) -> Parity:
+    """How many rows of `frame` (the model's features, any number of rows) both engines answer alike.
+
+    A lazy frame is read in batches, and no answer is kept.
+    """
+    engines = [open_engine(bundle, name) for name in ("onnxruntime_cpu", "xgboost_cpu")]
+    rows = exact = 0
+    for batch in sliced(frame.lazy().select(*bundle.features), BATCH_ROWS):
+        columns = columns_of(batch, features=bundle.features, categories=bundle.categories)
+        ours, theirs = (engine.margin(columns) for engine in engines)
+        rows, exact = rows + batch.height, exact + int(np.sum(ours.view(np.uint32) == theirs.view(np.uint32)))
+    return Parity(rows, exact)
 
 
 def canonical(value: Any) -> bytes:
@@ -173,7 +182,7 @@ def _signature(trained: Trained, name: str) -> dict[str, Any]:
 
 
 def _summary(trained: Trained) -> dict[str, Any]:
-    spec, (device, reason) = trained.spec, trained.device
+    spec, device = trained.spec, trained.device
     return {
         "format": FORMAT,
         "target": spec.target,
@@ -182,12 +191,11 @@ def _summary(trained: Trained) -> dict[str, Any]:
         "rounds": spec.rounds,
         "early_stopping_rounds": spec.early_stopping_rounds,
         "seed": spec.seed,
-        "key": spec.key,
         "best_iteration": trained.best_iteration,
         "rows": dict(trained.rows),
         "base_rate": trained.base_rate,
         "metrics": {part: dict(found) for part, found in trained.metrics.items()},
-        "device": {"name": device, "reason": reason},
+        "device": {"name": device.name, "promise": device.promise},
     }
 
 
@@ -234,11 +242,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

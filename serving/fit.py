@@ -2,69 +2,120 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from lineage.errors import DeclarationError
-from lineage.ports import TrainedBundle
-from lineage.spec import Model, Step, TimeSplit
+from lineage.ports import TrainedBundle, Training
+from lineage.spec import HashSplit, Model, Step, TimeSplit
 from serving.bundle import MANIFEST, load_bundle, parity, write_bundle
+from serving.card import CARD, model_card
+from serving.comparison import compare, describe_data, fit_baselines
 from serving.train import ModelSpec, Split, train
 
 if TYPE_CHECKING:
     import polars as pl
 
 # What a declaration says about training that is not XGBoost's own parameter.
-_TRAINING = ("rounds", "early_stopping_rounds", "seed", "key")
+_TRAINING = ("rounds", "early_stopping_rounds", "seed", "device")
 _DECLARED = ("target", "features", "objective", "split")
 
 
-def fit(step: Step, tables: tuple[Path, ...], folder: Path) -> TrainedBundle:
+def fit(step: Step, tables: tuple[Path, ...], folder: Path, training: Training) -> TrainedBundle:
     """Train the model of `step` on the rows of `tables` whose target is known; its bundle fills `folder`.
 
-    The metrics hold, beside what was measured on tune and test rows, how many of the test rows have the
-    same margin bits in ONNX Runtime and XGBoost.
+    The tables are read in batches, in the order of their rows. The metrics hold, beside what was measured on
+    tune and test rows, the baselines' scores on the test rows, and how many of these have the same margin bits
+    in ONNX Runtime and XGBoost. The plots are the evaluation's tables, the card is in the bundle.
     """
     import polars as pl
 
     assert isinstance(step.detail, Model)
-    rows = pl.scan_parquet(list(tables)).filter(pl.col(step.detail.target).is_not_null()).collect()
-    split = cut(rows, step.detail.split)
-    trained = train(split, _spec(step.detail, step.parameters))
-    write_bundle(folder, trained, name=step.model_name, dataset={"table": f"{step.pipeline}/{step.detail.table}"})
+    split = cut(pl.scan_parquet(list(tables)), step.detail)
+    trained = train(split, _spec(step.detail, step.parameters), training, scratch=folder.parent)
+    baselines, table = fit_baselines(trained), f"{step.pipeline}/{step.detail.table}"
+    evaluation = compare(trained, baselines)
+    data = describe_data(trained, baselines.linear, table, step.detail.split)
+    card = model_card(step.model_name, trained, evaluation, data)
+    write_bundle(folder, trained, name=step.model_name, dataset={"table": table}, extra={CARD: card})
     bundle = load_bundle(folder)
     same = parity(bundle, split.test)
     metrics = {
         **{name: dict(part) for name, part in trained.metrics.items()},
+        **evaluation.metrics(),
         "rows": dict(trained.rows),
         "base_rate": trained.base_rate,
         "best_iteration": trained.best_iteration,
         "onnx_parity": {"rows": same.rows, "exact": same.exact},
     }
-    return TrainedBundle(bundle.digest, (*sorted(bundle.manifest["files"]), MANIFEST), metrics)
+    files = (*sorted(bundle.manifest["files"]), MANIFEST)
+    return TrainedBundle(bundle.digest, files, metrics, {"device": vars(trained.device)}, evaluation.plots())
 
 
-def cut(rows: pl.DataFrame, split: TimeSplit) -> Split:
-    """Rows by time: train before `tune_from`, tune before `test_from`, test from there on."""
+def cut(table: pl.LazyFrame, model: Model) -> Split:
+    """The rows whose target is known, as the model's split says.
+
+    by_time: train before `tune_from`, tune before `test_from`, test from there on. by_hash: by a digest of the
+    column's text. DeclarationError where the table lacks the target or the column, or by_time's is no time.
+    """
     import polars as pl
 
-    if split.column not in rows.columns:
-        raise DeclarationError(f"by_time names column {split.column!r}; the table has {rows.columns}.")
+    split, schema = model.split, table.collect_schema()
+    for what, name in (("target", model.target), ("split", split.column)):
+        if name not in schema:
+            raise DeclarationError(f"{what} names column {name!r}; the table has {schema.names()}.")
+    rows = table.filter(pl.col(model.target).is_not_null())
+    return _by_time(rows, split) if isinstance(split, TimeSplit) else _by_hash(rows, split)
+
+
+def _by_time(rows: pl.LazyFrame, split: TimeSplit) -> Split:
+    import polars as pl
+
+    kind = rows.collect_schema()[split.column]
+    if not isinstance(kind, pl.Date | pl.Datetime):
+        raise DeclarationError(f"by_time names column {split.column!r}, which is {kind}; make it a date or a datetime.")
+    clock = kind.time_zone if isinstance(kind, pl.Datetime) else None
+    tune_from, test_from = (_instant(text, split.zone, clock) for text in (split.tune_from, split.test_from))
     time = pl.col(split.column)
-    aware = isinstance(kind := rows.schema[split.column], pl.Datetime) and kind.time_zone is not None
-    tune_from, test_from = (_instant(text, aware=aware) for text in (split.tune_from, split.test_from))
     return Split(
         train=rows.filter(time < tune_from),
         tune=rows.filter((time >= tune_from) & (time < test_from)),
         test=rows.filter(time >= test_from),
+        time=split.column,
+        zone=split.zone,
     )
 
 
-def _instant(text: str, *, aware: bool) -> datetime:
+def _by_hash(rows: pl.LazyFrame, split: HashSplit) -> Split:
+    import polars as pl
+
+    place = pl.col(split.column).cast(pl.String).map_batches(_places, return_dtype=pl.Float64(), is_elementwise=True)
+    test, tune = split.test, split.test + split.tune
+    return Split(
+        train=rows.filter(place >= tune),
+        tune=rows.filter((place >= test) & (place < tune)),
+        test=rows.filter(place < test),
+    )
+
+
+def _places(texts: pl.Series) -> pl.Series:
+    """Numbers in [0, 1), evenly spread; of a digest, for Polars' own hash may change between its versions."""
+    import polars as pl
+
+    found = (hashlib.blake2b((text or "").encode(), digest_size=6).digest() for text in texts)
+    return pl.Series(texts.name, [int.from_bytes(digest) / 2**48 for digest in found], dtype=pl.Float64)
+
+
+def _instant(text: str, zone: str, clock: str | None) -> datetime:
+    """The instant that `text` names in `zone`, on the clock of the column; as it stands, if that has no zone."""
     instant = datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if aware and instant.tzinfo is None else instant
+    if clock is None:
+        return instant
+    return (instant if instant.tzinfo else instant.replace(tzinfo=ZoneInfo(zone))).astimezone(ZoneInfo(clock))
 
 
 def _spec(model: Model, parameters: Mapping[str, Any]) -> ModelSpec:

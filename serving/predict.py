@@ -23,7 +23,8 @@ from serving.bundle import Bundle, load_bundle
 from serving.engines import Engine, open_engine, probability
 from serving.features import FeatureRow, FeatureTable, encode, require_text, rows_of
 from serving.log import LOGISTIC, Asked, PredictedRow, PredictionLog
-from serving.registry import CHAMPION, ServedModel, champion, champion_digest, copy_bundle, declared, list_models
+from serving.promotion import CHAMPION
+from serving.registry import ServedModel, champion, champion_digest, copy_bundle, declared, list_models
 
 
 @dataclass(frozen=True)

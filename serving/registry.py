@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,15 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID
 
+from lineage.ancestry import recorded_version
 from lineage.errors import IntegrityError, NotFoundError
+from lineage.objects import sync
 from lineage.plan import WHOLE, Workspace
 from lineage.spec import Model, Step
 from lineage.store import Row
 from lineage.versions import Version, require_bytes
 from serving.bundle import MANIFEST, Bundle, load_bundle
-
-# The alias of the version that answers.
-CHAMPION = "champion"
+from serving.promotion import CHALLENGER, CHAMPION, decision_of, history
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ def list_models(space: Workspace) -> list[dict[str, Any]]:
 
 
 def show_model(space: Workspace, name: str) -> dict[str, Any]:
-    """One declared model as plain JSON: its step, table, target and inputs, champion, and trained versions.
+    """One declared model as plain JSON: its step, table, target and inputs, aliases, versions and decisions.
 
+    `decisions`, newest first, say of every version that was to answer whether it was promoted, and why.
     NotFoundError names the nearest models. A model that was never trained has no versions.
     """
     step = find_model(space, name)
@@ -66,8 +66,9 @@ def show_model(space: Workspace, name: str) -> dict[str, Any]:
         "table": f"{step.pipeline}/{declared(step).table}",
         "target": declared(step).target,
         "inputs": list(declared(step).features),
-        "champion": next((item["digest"] for item in versions if CHAMPION in item["aliases"]), None),
+        **{alias: _named(versions, alias) for alias in (CHAMPION, CHALLENGER)},
         "versions": versions,
+        "decisions": [decision_of(row).to_json() for row in history(space, step.model_name)],
     }
 
 
@@ -87,21 +88,53 @@ def declared(step: Step) -> Model:
     return step.detail
 
 
+def aliases(space: Workspace, step: Step) -> dict[str, Row]:
+    """Alias -> where it points (digest) and since when (set_at); empty for a model that was never trained."""
+    return {row["alias"]: row for row in space.store.rows("aliases", model=step.model_name)}
+
+
+def find_version(space: Workspace, step: Step, name: str) -> str:
+    """The digest that `name` stands for: an alias, or how a version's digest begins.
+
+    Raises NotFoundError, with the versions that there are, where that is none of them, or several.
+    """
+    digests = [row["digest"] for row in space.store.rows("bundles", model=step.model_name)]
+    pointed = aliases(space, step)
+    found = [pointed[name]["digest"]] if name in pointed else [item for item in digests if item.startswith(name)]
+    if len(found) == 1 and name:
+        return str(found[0])
+    what = f"begins {len(found)} versions" if found else "is no version"
+    known = ", ".join(digest[:12] for digest in digests) or f"none; run `headwater run {step.full_name}`"
+    raise NotFoundError(f"{name!r} {what} of {step.model_name}; there are {known}.", tuple(digests))
+
+
+def require_bundle(space: Workspace, step: Step, digest: str) -> Row:
+    """What is on record of a version: dataset, run_id and metrics; NotFoundError when there is nothing."""
+    if row := space.store.row("bundle", model=step.model_name, digest=digest):
+        return row
+    raise NotFoundError(f"Version {digest[:12]} of {step.model_name} is not on record; was the database replaced?")
+
+
+def load_version(space: Workspace, step: Step, digest: str) -> Bundle:
+    """Any version on record, loaded from its private copy; raises what `champion` raises."""
+    row = require_bundle(space, step, digest)
+    return _load(space, recorded_version(space.store, row["dataset"], WHOLE, digest))
+
+
 def champion_digest(space: Workspace, model: str) -> str:
-    """The version that answers for `model`; NotFoundError where none was trained, or nothing has that name."""
+    """The version that answers for `model`; NotFoundError where none does, or nothing has that name."""
     return str(_champion_row(space, find_model(space, model))["digest"])
 
 
 def champion(space: Workspace, model: str) -> ServedModel:
     """The version that answers for `model`, loaded from its private copy.
 
-    Raises NotFoundError where there is no such model or it was never trained, IntegrityError naming the
-    file whose bytes are not those of the version.
+    Raises NotFoundError where there is no such model or no champion, IntegrityError naming the file whose
+    bytes are not those of the version.
     """
     step = find_model(space, model)
     row = _champion_row(space, step)
-    version = space.store.version(row["dataset"], WHOLE, row["digest"])
-    assert version is not None, "a bundle is recorded together with its version"
+    version = recorded_version(space.store, row["dataset"], WHOLE, row["digest"])
     return ServedModel(step, _load(space, version), row["run_id"])
 
 
@@ -117,18 +150,27 @@ def copy_bundle(files: Mapping[str, Path], folder: Path) -> None:
         if name not in files:
             raise NotFoundError(f"The bundle's {MANIFEST} names {name!r}, which is not among {sorted(files)}.")
         shutil.copyfile(files[name], folder / name)
-        _sync(folder / name)
-    _sync(folder)
+        sync(folder / name)
+    sync(folder)
 
 
 def _champion_row(space: Workspace, step: Step) -> Row:
     row = space.store.row("champion", model=step.model_name)
-    if row is None:
+    if row is not None:
+        return row
+    if aliases(space, step):
         raise NotFoundError(
-            f"Model {step.model_name!r} has not been trained yet; run `headwater run {step.full_name}`, or "
-            "`headwater run` for everything it reads as well."
+            f"No version of model {step.model_name!r} has been promoted yet; `headwater models show "
+            f"{step.model_name}` says why, `headwater models promote {step.model_name}` does it by hand."
         )
-    return row
+    raise NotFoundError(
+        f"Model {step.model_name!r} has not been trained yet; run `headwater run {step.full_name}`, or "
+        "`headwater run` for everything it reads as well."
+    )
+
+
+def _named(versions: list[dict[str, Any]], alias: str) -> str | None:
+    return next((item["digest"] for item in versions if alias in item["aliases"]), None)
 
 
 def _version(step: Step, row: Row) -> dict[str, Any]:
@@ -178,12 +220,4 @@ def _rename(partial: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)

@@ -29,6 +29,7 @@ OWNERS = {
     "dagster": ("orchestration/",),
     "great_expectations": ("validations/",),
     "pandas": ("validations/",),
+    "matplotlib": ("orchestration/pictures.py",),
     "xgboost": ("serving/",),
     "onnx": ("serving/",),
     "onnxruntime": ("serving/",),
@@ -161,6 +162,7 @@ def test_a_wrong_import_is_named(tmp_path, name):
         ("orchestration/a.py", "\nfrom great_expectations.core import x", "validations/"),
         ("serving/a.py", "\nimport pandas as pd", "validations/"),
         ("lineage/a.py", "\nimport onnxruntime", "serving/"),
+        ("orchestration/a.py", "\nfrom matplotlib.figure import Figure", "orchestration/pictures.py"),
         ("lineage/a.py", "\nfrom openlineage.client import x", "lineage/events.py"),
         ("orchestration/a.py", "\nimport fastapi", "lineage/api.py and serving/http.py"),
         ("serving/a.py", "\nimport uvicorn", "orchestration/"),
@@ -201,6 +203,8 @@ LIGHT = {
     "import serving": ("dagster", "great_expectations", "onnx", "onnxruntime", "xgboost"),
     "import lineage.run": ("dagster", "great_expectations", "xgboost", "fastapi", "dvc"),
     "import serving.predict": ("dagster", "great_expectations", "fastapi", "uvicorn"),
+    "import serving.fit": ("dagster", "great_expectations", "matplotlib", "xgboost"),
+    "import orchestration.reports": ("matplotlib", "xgboost"),
     "from lineage.discover import discover": ("dagster", "great_expectations", "psycopg", "xgboost"),
 }
 

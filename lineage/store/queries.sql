@@ -219,6 +219,30 @@ select b.model, b.digest, b.dataset, b.run_id, b.metrics
 from model_alias a join bundle b using (model, digest)
 where a.alias = 'champion' and a.model = %(model)s;
 
+-- name: aliases
+select alias, digest, set_at from model_alias where model = %(model)s;
+
+-- name: bundle
+select model, digest, dataset, run_id, metrics from bundle where model = %(model)s and digest = %(digest)s;
+
+-- name: undecided_models
+select c.model, c.digest
+from model_alias c
+where c.alias = 'challenger'
+  and not exists (select from model_alias a where a.model = c.model and a.alias = 'champion' and a.digest = c.digest)
+  and not exists (select from promotion p where p.model = c.model and p.decided_at >= c.set_at)
+order by c.model;
+
+-- name: insert_promotion
+insert into promotion (model, digest, champion_before, promoted, decided_by, facts, conditions)
+values (%(model)s, %(digest)s, %(champion_before)s, %(promoted)s, %(decided_by)s, %(facts)s, %(conditions)s)
+returning promotion_id, decided_at;
+
+-- name: promotions
+select promotion_id, model, digest, champion_before, promoted, decided_by, facts, conditions, decided_at
+from promotion where model = %(model)s
+order by promotion_id desc;
+
 -- name: insert_prediction
 insert into prediction (prediction_id, model, digest, made_at, caller, engine, request_sha256, features_from)
 values (%(prediction_id)s, %(model)s, %(digest)s, %(made_at)s, %(caller)s, %(engine)s, %(request_sha256)s,

@@ -70,18 +70,26 @@ def matrix_of(
     The same values as `look_up` finds one by one, in whole columns. Raises DeclarationError naming a feature
     that is neither a number, a Boolean nor a declared category, or that is infinite as float32.
     """
+    return finite_matrix(frame.select(encoded(frame.schema, features=features, categories=categories)))
+
+
+def encoded(schema: pl.Schema, *, features: Sequence[str], categories: Mapping[str, Sequence[str]]) -> list[pl.Expr]:
+    """The columns of `matrix_of` as Polars computes them, in a frame of `schema`; DeclarationError as there."""
     import polars as pl
 
     def column(name: str) -> pl.Expr:
         if name in categories:
             known = pl.Enum(categories[name])
             return pl.col(name).cast(pl.String).cast(known, strict=False).to_physical().cast(pl.Float32)
-        if not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Boolean):
-            kind = frame.schema[name]
-            raise DeclarationError(f"feature {name!r} is {kind}; make it a number, a Boolean or a string.")
+        if not (schema[name].is_numeric() or schema[name] == pl.Boolean):
+            raise DeclarationError(f"feature {name!r} is {schema[name]}; make it a number, a Boolean or a string.")
         return pl.col(name).cast(pl.Float32)
 
-    encoded = frame.select(column(name).fill_null(float("nan")) for name in features)
-    if endless := [series.name for series in encoded if series.is_infinite().any()]:
+    return [column(name).fill_null(float("nan")) for name in features]
+
+
+def finite_matrix(columns: pl.DataFrame) -> NDArray[np.float32]:
+    """Encoded `columns` as one matrix, a row after the other; DeclarationError names those that are infinite."""
+    if endless := [series.name for series in columns if series.is_infinite().any()]:
         raise DeclarationError(f"features {endless} are infinite as float32; use null for a missing value.")
-    return encoded.to_numpy(order="c")
+    return columns.to_numpy(order="c")

@@ -99,7 +99,7 @@ import polars as pl
 from lineage.ports import TrainedBundle
 
 
-def fit(step, tables, folder):
+def fit(step, tables, folder, training):
     """The model is the sum of what was ordered; where that is even it has notes."""
     learnt = pl.scan_parquet(list(tables)).select(pl.col("amount").sum()).collect().item()
     files = {"model.txt": f"{learnt}\\n", **({"notes.txt": "even\\n"} if learnt % 2 == 0 else {})}
@@ -130,7 +130,9 @@ class Ran:
     def states(self) -> dict[str, str]:
         """`step[partition]` -> what `headwater run` says became of it."""
         words = (line.split() for line in self.out.splitlines() if line.startswith("shop."))
-        return {name.removeprefix("shop."): "up to date" if state == "up" else state for name, state, *_ in words}
+        known = {"up": "up to date", "restored": "restored", "computed": "computed"}
+        # A model has a second line, on what the gate said of it.
+        return {name.removeprefix("shop."): known[state] for name, state, *_ in words if state in known}
 
     @property
     def computed(self) -> set[str]:

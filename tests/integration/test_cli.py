@@ -6,9 +6,11 @@ import re
 import pytest
 
 from orchestration.cli import main
+from serving.gate import promote
 
 PACKAGE = "depot_cli"
 MODEL = "shop-late-t0"
+MODEL_VERBS = ("list", "show", "promote", "rollback")
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +18,7 @@ def shop(make_shop):
     """A shop with a trained model, everything up to date."""
     shop = make_shop(PACKAGE, trainer="serving.fit:fit")
     shop.run()
+    promote(shop.space, MODEL)
     return shop
 
 
@@ -53,7 +56,7 @@ def test_every_verb_has_an_example(headwater):
         *found
     }
 
-    for words in [*([verb] for verb in found), ["models", "list"], ["models", "show"]]:
+    for words in [*([verb] for verb in found), *(["models", verb] for verb in MODEL_VERBS)]:
         code, out, err = headwater(*words, "--help")
         assert (code, err) == (0, ""), words
         assert f"example: headwater {' '.join(words)}" in out, words
@@ -86,6 +89,8 @@ def test_the_version_is_told(headwater):
         "dvc burn",
         "models",
         "models show",
+        "models promote",
+        "models rollback one two",
     ],
 )
 def test_a_wrong_use_ends_with_2(headwater, words):

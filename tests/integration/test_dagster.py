@@ -30,9 +30,11 @@ from lineage.postgres import attach
 from lineage.settings import Settings
 from lineage.store import Store
 from orchestration.build import asset_key, build_definitions
+from orchestration.deployment import deployment_key
 from orchestration.instance import dagster_environment, presence
 from orchestration.materialize import bury
 from orchestration.project import open_workspace
+from orchestration.reach import asset_keys
 from orchestration.reports import drain_reports
 from orchestration.schedules import month_end, next_month
 from orchestration.services import Services
@@ -147,7 +149,7 @@ class Farm:
         """One Dagster run of `steps` for a range of months, as the UI starts it."""
         tags = {"dagster/asset_partition_range_start": months[0], "dagster/asset_partition_range_end": months[-1]}
         job = self.definitions.resolve_job_def("farm")
-        keys = [dg.AssetKey(["farm", name]) for name in steps]
+        keys = asset_keys(self.project, [f"farm.{name}" for name in steps])
         return job.execute_in_process(instance=self.instance, tags=tags, asset_selection=keys, raise_on_error=False)
 
     def look(self, cursor: str | None = None) -> Any:
@@ -183,12 +185,14 @@ class Farm:
         graph = self.definitions.resolve_asset_graph()
         resolver = CachingStaleStatusResolver(self.instance, graph, LoadingContextForTest(self.instance))
         found = []
-        for step in self.project.steps:
-            for month in self.landed() if step.partitions else (None,):
-                status = resolver.get_status(asset_key(step), month)
+        assets = [(asset_key(step), self.landed() if step.partitions else (None,)) for step in self.project.steps]
+        assets += [(deployment_key(step), (None,)) for step in self.project.models()]
+        for key, months in assets:
+            for month in months:
+                status = resolver.get_status(key, month)
                 if status.value != "FRESH":
-                    causes = [cause.reason for cause in resolver.get_stale_causes(asset_key(step), month)]
-                    found.append(f"{step.name}[{month}] {status.value} {causes}")
+                    causes = [cause.reason for cause in resolver.get_stale_causes(key, month)]
+                    found.append(f"{key.to_user_string()}[{month}] {status.value} {causes}")
         return found
 
     def at_work(self) -> bool:
@@ -325,11 +329,19 @@ def eventually() -> Callable[..., Any]:
 
 
 def requested(result: Any) -> tuple[set[str], str, str]:
-    """Assets of the only run that a sensor requested, and the first and last month of its range."""
+    """Steps of the only run that a sensor requested, and the first and last month of its range.
+
+    With the model goes its gate.
+    """
     (request,) = result.run_requests
     tags = request.tags
     assets = {key.path[-1] for key in request.asset_selection}
-    return assets, tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
+    assert ("good" in assets) == ("deployment" in assets)
+    return (
+        assets - {"deployment"},
+        tags["dagster/asset_partition_range_start"],
+        tags["dagster/asset_partition_range_end"],
+    )
 
 
 def test_definitions_load():
@@ -370,7 +382,8 @@ def test_partitions_are_months(farm):
     assert {tuple(f"2023-{month:02d}" for month in range(1, 13))} == keys
     assert {dg.BackfillPolicy.single_run()} == {asset.backfill_policy for asset in assets}
     assert (-1, 0) == (mapping.start_offset, mapping.end_offset)
-    assert [dg.AssetCheckKey(dg.AssetKey(["farm", "yields"]), "suite_yields")] == list(graph.asset_check_keys)
+    checks = {(*key.asset_key.path, key.name) for key in graph.asset_check_keys}
+    assert {("farm", "yields", "suite_yields"), ("farm", "good", "deployment", "gate")} == checks
 
 
 def test_one_run_made_everything(farm):
@@ -412,8 +425,8 @@ def test_other_doors_are_reported(farm, changed):
     farm.headwater("run")
     reported = farm.drain(), farm.drain()
 
-    # The month, the one that looks back on it, and the model.
-    assert (4, 0) == reported
+    # The month, the one that looks back on it, the model, and what its gate decided.
+    assert (5, 0) == reported
     assert {month: count + 1 for month, count in before.items()} == {m: farm.count("days", m) for m in LANDED}
     assert [] == farm.stale()
 
@@ -421,7 +434,7 @@ def test_other_doors_are_reported(farm, changed):
     farm.python("-m", "dvc", "repro")
     reported = farm.drain(), farm.drain()
 
-    assert (3, 0) == reported
+    assert (4, 0) == reported
     assert md5_in_dvc(farm.root, "days")["2023-02.parquet"] == data_version(farm.latest("days", "2023-02"))
     assert [] == farm.stale()
 

@@ -1,5 +1,6 @@
 """DVC: its files are derived, its lock is the same whoever ran, and it reruns exactly what the runner would."""
 
+import json
 import re
 
 import pytest
@@ -268,3 +269,86 @@ def test_nothing_to_do_loads_nothing_heavy(reproduced):
     assert not {"dagster", "great_expectations", "xgboost", "onnx", "dvc", "openlineage", "fastapi"} & set(
         loaded.split()
     )
+
+
+# --- a model that is evaluated
+
+
+EVALUATION = ("calibration", "gain", "importance", "months", "scores")
+
+
+@pytest.fixture(scope="module")
+def evaluated(make_shop, clone_shop, finished):
+    """Two clones of a project whose model is trained by XGBoost: one that was run, one that `dvc repro` filled."""
+    origin = make_shop(trainer="serving.fit:fit")
+    assert origin.cli("dvc", "sync").code == 0
+    origin.commit()
+    shops = [clone_shop(origin) for _ in range(2)]
+    started = [
+        shop.start(*command) for shop, command in zip(shops, [("headwater", "run"), ("dvc", "repro")], strict=True)
+    ]
+    for ran in [finished(process) for process in started]:
+        assert ran.code == 0, ran.err
+    return shops
+
+
+def test_an_evaluation_is_the_same_through_both_doors(evaluated):
+    """Card, metrics and plots have equal bytes in two clones, and DVC agrees with the lock that the runner wrote."""
+    ran, reproduced = evaluated
+
+    assert lock(ran).decode() == lock(reproduced).decode()
+    assert ran.contents() == reproduced.contents()
+    assert {f"data/metrics/shop/late_t0/{name}.csv" for name in EVALUATION} < set(ran.contents())
+    assert "data/models/shop/late_t0/card.md" in ran.contents()
+    assert is_clean(ran)
+    assert ran.dvc("commit", "--force").code == 0
+    assert lock(ran).decode() == lock(reproduced).decode()
+
+
+def test_metrics_compare_the_model_with_simpler_answers(evaluated):
+    """`dvc metrics show` has the scores of the model, the linear model and the base rate on the same test rows."""
+    found = json.loads(evaluated[0].dvc("metrics", "show", "--json").out)
+
+    metrics = found[""]["data"]["data/metrics/shop/late_t0.json"]["data"]
+    assert {"auc", "brier", "ece", "logloss"} == set(metrics["test"]) == set(metrics["linear"]) == set(metrics["base"])
+    assert metrics["base"]["auc"] == 0.5
+
+
+def test_plots_are_drawn(evaluated):
+    """`dvc plots show` draws every plot, each from the rows of its file."""
+    ran = evaluated[0].dvc("plots", "show", "--json")
+
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)["data"]
+    assert {f"shop.late_t0 {name}" for name in EVALUATION} == set(found)
+    (months,) = found["shop.late_t0 months"]
+    shown = json.dumps(months)
+    assert all(month in shown for month in ("2020-01", "2020-02", "2020-03"))
+
+
+def test_a_lost_plot_is_put_back(evaluated):
+    """A plot is a file of the model's version: where it lacks or was changed, a run restores it."""
+    shop = evaluated[0]
+    gone, changed = (shop.path(f"data/metrics/shop/late_t0/{name}.csv") for name in ("gain", "months"))
+    before = shop.contents()
+    gone.unlink()
+    changed.write_text("month,rows\n")
+
+    states = shop.cli("run", "shop.late_t0").states
+
+    assert (states, shop.contents()) == ({"late_t0": "restored"}, before)
+
+
+def test_a_plot_of_an_earlier_version_does_not_stay(evaluated):
+    """What another objective was drawn from is removed when the new version is published."""
+    shop = evaluated[1]
+    shop.edit("assets/shop.py", 'target="late",', 'target="amount",')
+    shop.edit("assets/shop.py", 'features=["amount", "cents"', 'objective="reg:absoluteerror", features=["cents"')
+    assert shop.cli("dvc", "sync").code == 0
+
+    ran = shop.dvc("repro", "shop-late_t0")
+
+    assert ran.code == 0, ran.err
+    plots = {path.name for path in shop.path("data/metrics/shop/late_t0").iterdir()}
+    assert {"calibration.csv", "errors.csv", "importance.csv", "months.csv", "scores.csv"} == plots
+    assert "mae" in json.loads(shop.path("data/metrics/shop/late_t0.json").read_text())["linear"]

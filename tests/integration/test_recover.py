@@ -241,8 +241,8 @@ def test_a_crash_before_the_commit_is_forgotten(shop, starter, owner, name, when
     ("owner", "name", "when", "nth"),
     [
         pytest.param("lineage.run", "_commit", "after", 1, id="committed"),
-        # Synced before it: the stored raw file and the stored table.
-        pytest.param("lineage.objects", "_sync_file", "before", 3, id="copied, not yet in place"),
+        # Synced before it: the stored raw file and the stored table, each with its folder.
+        pytest.param("lineage.objects", "sync", "before", 5, id="copied, not yet in place"),
         pytest.param("lineage.objects:Objects", "place", "after", 1, id="in place"),
         pytest.param("lineage.dvc", "record_stage", "before", 1, id="dvc.lock not yet written"),
         pytest.param("lineage.dvc", "record_stage", "after", 1, id="dvc.lock written"),

@@ -11,6 +11,7 @@ from lineage.replay import replay
 from lineage.trace import trace
 from lineage.verify import verify
 from lineage.versions import sha256_file
+from serving.gate import promote
 from serving.predict import Predictor
 
 MODEL = "shop-late-t0"
@@ -23,6 +24,7 @@ def shop(make_shop):
     """A shop whose model is trained by XGBoost; every test leaves its files as they were recorded."""
     shop = make_shop("depot_verify", trainer="serving.fit:fit")
     shop.run()
+    promote(shop.space, MODEL)
     return shop
 
 
@@ -83,8 +85,8 @@ def test_all_is_as_recorded(shop, prediction):
     found = verify(shop.space)
 
     assert found.damaged == ()
-    # Seven raw files, eleven tables, one model with its bundle's four files and the metrics.
-    assert (found.versions, found.files) == (7 + 11 + 1, 7 + 11 + 5)
+    # Seven raw files, eleven tables, one model with its bundle's five files, metrics and five plots.
+    assert (found.versions, found.files) == (7 + 11 + 1, 7 + 11 + 11)
 
 
 @pytest.mark.parametrize(

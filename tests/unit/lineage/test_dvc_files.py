@@ -143,8 +143,29 @@ def test_a_stage_is_its_step(project):
     assert ["data/raw/shop/orders"] == stages["shop-orders"]["deps"]
     assert [{"data/raw/shop/planes": {"persist": True}}] == stages["shop-raw_planes"]["outs"]
     assert "deps" not in stages["shop-raw_planes"]
-    assert [{"data/models/shop/late_t0": {"persist": True}}] == stages["shop-late_t0"]["outs"]
+    assert {"data/models/shop/late_t0": {"persist": True}} == stages["shop-late_t0"]["outs"][0]
     assert ["data/metrics/shop/late_t0.json"] == [path for item in stages["shop-late_t0"]["metrics"] for path in item]
+
+
+def test_a_model_has_plots(project):
+    """The files that a model is drawn from are outs that git keeps, and DVC is told how to draw each."""
+    project.sync()
+    found = YAML(typ="safe").load(project.root / "dvc.yaml")
+
+    outs = {path: flags for item in found["stages"]["shop-late_t0"]["outs"][1:] for path, flags in item.items()}
+    drawn = {path for item in found["plots"] for plot in item.values() for path in plot["x"]}
+    assert "data/metrics/shop/late_t0/calibration.csv" in drawn
+    assert drawn == set(outs)
+    assert all(flags == {"cache": False, "persist": True} for flags in outs.values())
+
+
+def test_another_trainer_promises_no_plots(project):
+    """DVC expects of a stage what its trainer is known to write: of a trainer of the user's own, the metrics."""
+    project.sync("steps.py", 'target="late", features', 'target="late", trainer="{package}.money:unused", features')
+    found = YAML(typ="safe").load(project.root / "dvc.yaml")
+
+    assert "plots" not in found
+    assert [{"data/models/shop/late_t0": {"persist": True}}] == found["stages"]["shop-late_t0"]["outs"]
 
 
 def test_the_command_is_what_a_person_types(project):

@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_old_file(store, tmp_path, monkeypatch, write):
     def full(*arguments, **_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(objects, "_sync_file", full)
+    monkeypatch.setattr(objects, "sync", full)
     with pytest.raises(OSError, match="No space left"):
         {
             "write_bytes": lambda: write_bytes(target, GOOD),

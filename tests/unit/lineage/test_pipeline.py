@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from lineage import Pipeline, by_time, files, from_package, monthly, suite
+from lineage import Pipeline, by_hash, by_time, files, from_package, monthly, suite
 from lineage.errors import DeclarationError
 from lineage.history import history
 from lineage.spec import Input
@@ -257,7 +257,9 @@ def test_one_declaration_has_all_its_names(shop):
         step.model_name,
     ]
     assert 10 == step.parameters["rounds"]
-    assert {"column": "at", "tune_from": "2020-09-01", "test_from": "2020-11-01"} == step.parameters["split"]
+    assert {"column": "at", "tune_from": "2020-09-01", "test_from": "2020-11-01", "zone": "UTC"} == step.parameters[
+        "split"
+    ]
 
 
 def test_a_fetched_source_reads_what_is_fetched():
@@ -359,6 +361,20 @@ def test_files_lie_in_a_folder_of_the_project(pattern):
 def test_a_pattern_has_a_path_per_month_and_one_folder(pattern, path, folder):
     """The folder is the one that holds the files of all months: what DVC tracks."""
     assert (path, folder) == (files(pattern).path("2020-01"), files(pattern).folder)
+
+
+def test_a_split_by_time_knows_its_zone():
+    """Dates may be those of a place; a place that is none is named."""
+    assert by_time("at", tune_from="2020-09-01", test_from="2020-11-01", zone="Asia/Tokyo").zone == "Asia/Tokyo"
+    with pytest.raises(DeclarationError, match="there is no time zone 'New York'"):
+        by_time("at", tune_from="2020-09-01", test_from="2020-11-01", zone="New York")
+
+
+@pytest.mark.parametrize(("tune", "test"), [(0.5, 0.5), (0.2, 0), (-0.1, 0.2), (0.2, 1.2)])
+def test_a_split_by_hash_leaves_rows_to_train_on(tune, test):
+    """Shares that leave nothing to learn from, or nothing to test, are refused."""
+    with pytest.raises(DeclarationError, match=r"by_hash\('id'\).*shares"):
+        by_hash("id", tune=tune, test=test)
 
 
 @pytest.mark.parametrize(

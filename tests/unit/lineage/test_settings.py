@@ -30,6 +30,8 @@ def test_every_variable_is_read(tmp_path):
         "HEADWATER_UI_PORT": "1",
         "HEADWATER_LINEAGE_PORT": "2",
         "HEADWATER_SERVING_PORT": "65535",
+        "HEADWATER_TRAINING_MEMORY": "512MiB",
+        "HEADWATER_DEVICE": "cuda",
     }
 
     found = read_settings(environ, tmp_path)
@@ -45,13 +47,18 @@ def test_every_variable_is_read(tmp_path):
         ui_port=1,
         lineage_port=2,
         serving_port=65535,
+        training_memory=512 * 2**20,
+        device="cuda",
     )
     assert "http://127.0.0.1:2" == found.lineage_url
 
 
 @pytest.mark.parametrize(
     "name",
-    ["ROOT", "HOME", "PIPELINES", "NAMESPACE", "NOW", "UI_PORT", "LINEAGE_PORT", "SERVING_PORT"],
+    [
+        *("ROOT", "HOME", "PIPELINES", "NAMESPACE", "NOW", "UI_PORT", "LINEAGE_PORT", "SERVING_PORT"),
+        *("TRAINING_MEMORY", "DEVICE"),
+    ],
 )
 def test_an_empty_variable_is_not_set(tmp_path, name):
     """`HEADWATER_HOME=` in a shell or a unit file means the default, not the root."""
@@ -129,3 +136,26 @@ def test_a_backend_that_is_no_http_url_is_refused_at_the_door(url, tmp_path):
         read_settings({"OPENLINEAGE_URL": url}, tmp_path)
 
     assert f"{url!r}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("4096 B", 4096), ("1KiB", 1024), ("1.5 GiB", 3 * 2**29), ("2TiB", 2 * 2**40)],
+)
+def test_memory_is_bytes_or_has_a_unit(tmp_path, text, size):
+    """A size is read as people write it."""
+    assert size == read_settings({"HEADWATER_TRAINING_MEMORY": text}, tmp_path).training_memory
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2GB", "much", "1e9", "GiB", "0.1", "٣"])
+def test_a_size_that_cannot_be_is_refused(tmp_path, text):
+    """The message names the variable and says how to write it."""
+    with pytest.raises(SettingsError, match=r"HEADWATER_TRAINING_MEMORY.*2GiB"):
+        read_settings({"HEADWATER_TRAINING_MEMORY": text}, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:0", "CPU"])
+def test_a_device_that_is_none_is_refused(tmp_path, text):
+    """The message names the variable and the devices there are."""
+    with pytest.raises(SettingsError, match=r"HEADWATER_DEVICE.*auto, cpu, cuda"):
+        read_settings({"HEADWATER_DEVICE": text}, tmp_path)

@@ -85,7 +85,8 @@ text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_
 def test_what_a_csv_writer_wrote_is_what_is_read(tmp_path_factory, rows, end):
     """Whatever text a standard writer quotes: as many rows, in the same order, with the same values."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator=end)
+    # All text quoted: Python 3.11 leaves a carriage return bare, which is then the end of a line.
+    writer = csv.writer(stream, lineterminator=end, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerows([("a", "b", "n"), *rows])
     folder = tmp_path_factory.mktemp("csv")
 

@@ -19,6 +19,9 @@ class Empty:
     def row(self, query: str, **parameters: object) -> None:
         return None
 
+    def rows(self, query: str, **parameters: object) -> list:
+        return []
+
 
 @pytest.fixture
 def space(tmp_path) -> Workspace:

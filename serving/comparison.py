@@ -1,0 +1,68 @@
+"""A trained model beside what it must beat: the baselines learnt from its training rows, and its test rows judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lineage.spec import HashSplit, TimeSplit
+from serving.baseline import Constant, Labels, Linear, Matrix, fit_constant, fit_linear
+from serving.card import Data, Part, part_of
+from serving.evaluate import Evaluation, evaluate, importance
+from serving.rows import Rows, periods
+
+if TYPE_CHECKING:
+    from serving.train import Trained
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What a model must beat: a linear model and a constant of the same rows, features and objective."""
+
+    linear: Linear
+    base: Constant
+
+
+def fit_baselines(trained: Trained) -> Baselines:
+    """The baselines of the rows that `trained` learnt from, which are read about six times, in its batches."""
+    rows, objective = trained.parts["train"], trained.spec.objective
+
+    def batches() -> Iterator[tuple[Matrix, Labels]]:
+        return ((batch.matrix, batch.labels) for batch in rows.batches())
+
+    sizes = {trained.spec.features.index(name): len(found) for name, found in trained.categories.items()}
+    return Baselines(fit_linear(objective, batches, sizes), fit_constant(objective, rows.labels()))
+
+
+def compare(trained: Trained, baselines: Baselines) -> Evaluation:
+    """The model and its baselines on the test rows; all tables but the importance are empty where there are none."""
+    test = trained.scored["test"]
+    answers = {name: np.empty(len(test.labels), np.float32) for name in vars(baselines)}
+    start = 0
+    for batch in trained.parts["test"].batches():
+        for name, baseline in vars(baselines).items():
+            answers[name][start : start + len(batch.labels)] = baseline.margins(batch.matrix)
+        start += len(batch.labels)
+    gained = importance(trained.booster, trained.spec.features)
+    return evaluate(trained.spec.objective, test.labels, {"model": test.margins, **answers}, test.periods, gained)
+
+
+def describe_data(trained: Trained, linear: Linear, table: str, split: TimeSplit | HashSplit) -> Data:
+    """What a card says of the rows of `table` that the model was trained and scored on."""
+    first, last = _span(trained.parts["train"])
+    parts = {"train": Part(trained.rows["train"], first, last, trained.base_rate)}
+    parts |= {name: part_of(found.labels, found.periods) for name, found in trained.scored.items()}
+    return Data(table, split, parts, dict(zip(trained.spec.features, linear.missing.tolist(), strict=True)))
+
+
+def _span(rows: Rows) -> tuple[str | None, str | None]:
+    """First and last month of some rows, where they have a time."""
+    months = [batch.months for batch in rows.batches() if batch.months is not None and len(batch.months)]
+    if not months:
+        return None, None
+    ends = np.array([min(found.min() for found in months), max(found.max() for found in months)], np.int32)
+    first, last = periods(ends)
+    return str(first), str(last)

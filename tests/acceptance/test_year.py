@@ -1,0 +1,134 @@
+"""The example's whole year, once: what it promises of its models, and what a late correction costs."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import xgboost
+
+REPOSITORY = Path(__file__).parents[2]
+FLIGHTS = 336_776
+ROWS = {"train": 217_727, "tune": 55_628, "test": 53_991}
+NOVEMBER = datetime(2013, 11, 1, 4, tzinfo=UTC)
+MODELS = {"late_t0": ("features", 0.77), "late_pushback": ("pushback_features", 0.91)}
+
+pytestmark = pytest.mark.skipif(
+    not list(REPOSITORY.glob("assets/flights*")), reason="needs the example pipeline, assets/flights*"
+)
+
+
+@pytest.fixture(scope="module")
+def year(copy_of_repository):
+    """A clone in which nothing ran yet."""
+    return copy_of_repository("year", year=True)
+
+
+@pytest.fixture(scope="module")
+def answer(year):
+    """What `headwater up --once` said of the year."""
+    return json.loads(year.headwater("up", "--once", seconds=900).splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def metrics(year, answer):
+    """The evaluation that each model's run wrote."""
+    return {
+        name: json.loads((year.root / f"data/metrics/flights/{name}.json").read_text())
+        for name in (*MODELS, "delay_minutes")
+    }
+
+
+def margins(year, model, rows):
+    """What XGBoost itself says to rows of the table, and what happened."""
+    folder = year.root / "data/models/flights" / model
+    inputs = json.loads((folder / "signature.json").read_text())["inputs"]
+    columns = [
+        pl.col(item["name"]).replace_strict(item["categories"], range(len(item["categories"])), default=None)
+        if "categories" in item
+        else pl.col(item["name"])
+        for item in inputs
+    ]
+    matrix = rows.select(column.cast(pl.Float32) for column in columns).to_numpy()
+    booster = xgboost.Booster(model_file=folder / "model.ubj")
+    return booster.inplace_predict(np.nan_to_num(matrix, nan=np.nan), predict_type="margin")
+
+
+def area(labels, margins):
+    """The area under the ROC curve, from the ranks of the positives (Mann and Whitney)."""
+    ranks = pl.Series(margins).rank("average").to_numpy()
+    positives = int(labels.sum())
+    return (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))
+
+
+def test_every_flight_is_there(answer):
+    """336,776 departures become as many rows of features, and one prediction is traced and replayed."""
+    assert {"flights/departures": FLIGHTS, "flights/legs": FLIGHTS, "flights/features": FLIGHTS}.items() <= answer[
+        "tables"
+    ].items()
+    assert (True, True) == (answer["trace"]["complete"], answer["replay"]["identical"])
+
+
+def test_a_clone_computes_what_is_committed(year, answer):
+    """Every byte is that of the committed dvc.lock, metrics and plots: git has nothing to show."""
+    assert "" == year.run("git", "status", "--porcelain").stdout
+
+
+@pytest.mark.parametrize(("model", "table", "least"), [(name, *given) for name, given in MODELS.items()])
+def test_the_promised_area_is_reached(year, metrics, model, table, least):
+    """Computed here from the table and the booster, the AUC of November and December is what was promised, and said."""
+    rows = (
+        pl.scan_parquet(year.root / f"data/tables/flights/{table}/*.parquet")
+        .filter(pl.col("late").is_not_null(), pl.col("departs_at") >= NOVEMBER)
+        .collect()
+    )
+
+    found = area(rows["late"].to_numpy(), margins(year, model, rows))
+
+    assert found >= least
+    assert found == pytest.approx(metrics[model]["test"]["auc"], abs=1e-6)
+    assert ROWS == metrics[model]["rows"]
+
+
+def test_a_second_run_has_nothing_to_do(year, answer):
+    """Neither by our command nor by DVC's."""
+    again = year.headwater("run")
+    repro = year.run("dvc", "repro")
+
+    assert {"up to date"} == {line[35:].split("  ")[0].strip() for line in again.splitlines() if "[" in line[:35]}
+    assert "Data and pipelines are up to date." in repro.stdout, repro.stdout + repro.stderr
+
+
+def test_a_corrected_january_arrives_late(year, answer):
+    """One arrival of January corrected in December: January's rows and the months that look back on it, no more."""
+    raw = year.root / "data/raw/flights/departures/2013-01.csv"
+    lines = raw.read_text().splitlines(keepends=True)
+    fields = lines[-100].split(",")
+    place = lines[0].split(",").index("arr_delay")
+    lines[-100] = ",".join([*fields[:place], str(int(fields[place]) + 90), *fields[place + 1 :]])
+    before = {path.name: path.read_bytes() for path in (year.root / "data/tables/flights/features").iterdir()}
+    arrival = lines[0].split(",").index("arr_time")
+    clock = int(fields[arrival])
+    later = (clock // 100 * 60 + clock % 100 + 90) % 1440
+    fields = lines[-100].split(",")
+    lines[-100] = ",".join([*fields[:arrival], str(later // 60 * 100 + later % 60 or 2400), *fields[arrival + 1 :]])
+    raw.write_text("".join(lines))
+
+    computed = [
+        line.split()[0]
+        for step in ("departures", "legs", "features")
+        for line in year.headwater("run", f"flights.{step}").splitlines()
+        if " computed " in line
+    ]
+
+    months = [f"flights.features[2013-0{month}]" for month in (1, 2, 3)]
+    assert [
+        "flights.raw_departures[2013-01]",
+        "flights.departures[2013-01]",
+        "flights.legs[2013-01]",
+        *months,
+    ] == computed
+    after = {path.name: path.read_bytes() for path in (year.root / "data/tables/flights/features").iterdir()}
+    assert {"2013-01.parquet", "2013-02.parquet"} == {name for name in before if before[name] != after[name]}
