@@ -177,8 +177,9 @@ _SCHEDULE = [
     "departures_that_hour",
 ]
 _PLACE = ["dest_lat", "dest_lon", "dest_alt"]
+_PLANE = ["plane_built", "plane_engines", "plane_seats"]
 _WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
-_KNOWN = [*_SCHEDULE, *_PLACE, *_WEATHER, *PAST]
+_KNOWN = [*_SCHEDULE, *_PLACE, *_PLANE, *_WEATHER, *PAST]
 
 
 @flights.table(key="flight_id", checks=suite("legs"))
@@ -222,7 +223,7 @@ def features(
     legs: pl.LazyFrame, past: pl.LazyFrame, weather: pl.LazyFrame, planes: pl.LazyFrame, airports: pl.LazyFrame
 ) -> pl.LazyFrame:
     """What is known at the scheduled departure: the schedule, the weather, and how flights went before."""
-    rows = legs.with_columns(predicts_at=pl.col("departs_at"))
+    rows = legs.with_columns(predicts_at="departs_at", known_at="departs_at")
     return _known(rows, past, weather, planes, airports).drop("dep_delay")
 
 
@@ -235,7 +236,7 @@ def pushback_features(
     """What is known when a plane pushes back: what was known at its scheduled departure, and its own delay."""
     # A plane that leaves early leaves what happens until its scheduled time unknown.
     first = pl.min_horizontal("departs_at", "departed_at")
-    rows = legs.filter(pl.col("dep_delay").is_not_null()).with_columns(predicts_at=first)
+    rows = legs.filter(pl.col("dep_delay").is_not_null()).with_columns(predicts_at="departed_at", known_at=first)
     return _known(rows, past, weather, planes, airports)
 
 
@@ -273,16 +274,16 @@ flights.model(
 def _known(
     rows: pl.LazyFrame, past: pl.LazyFrame, weather: pl.LazyFrame, planes: pl.LazyFrame, airports: pl.LazyFrame
 ) -> pl.LazyFrame:
-    """`rows` with everything that was known strictly before their `predicts_at`."""
+    """`rows` with everything that was known strictly before their `known_at`."""
     # At 10:20 the observation of 10:00 may not be out yet, the one of 09:00 is.
-    observed_at = pl.col("predicts_at").dt.truncate("1h") - pl.duration(hours=1)
+    observed_at = pl.col("known_at").dt.truncate("1h") - pl.duration(hours=1)
     return (
-        with_history(rows, at="predicts_at", events=past, aggregates=PAST)
+        with_history(rows, at="known_at", events=past, aggregates=PAST)
         .with_columns(observed_at=observed_at)
         .join(_observations(weather), on=["origin", "observed_at"], how="left")
         .join(_fleet(planes), on="tailnum", how="left")
         .join(_places(airports), on="dest", how="left")
-        .drop("airline", "tailnum", "arrives_at", "departed_at", "arrived_at", "observed_at")
+        .drop("airline", "tailnum", "arrives_at", "departed_at", "arrived_at", "known_at", "observed_at")
     )
 
 

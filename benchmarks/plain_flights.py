@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,7 +31,7 @@ SOURCES = ("departures", "weather", "planes", "airports", "airlines")
 
 def main(folder: Path) -> None:
     """Raw bytes to three boosters; prints the test scores."""
-    raw = {name: _read(name) for name in SOURCES}
+    raw = {name: read_source(name) for name in SOURCES}
     legs = flights.legs(raw["departures"], raw["airlines"], raw["airports"]).sort("flight_id").collect()
     legs.write_parquet(folder / "legs.parquet")
     for table in ("features", "pushback_features"):
@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
             print(step.name, json.dumps(_train(folder, step.detail, dict(step.parameters), step.name)), flush=True)
 
 
-def _read(name: str) -> pl.LazyFrame:
+def read_source(name: str) -> pl.LazyFrame:
     fetch, source = flights.flights.steps[f"raw_{name}"].detail, flights.flights.steps[name].detail
     assert isinstance(fetch, Fetch)
     assert isinstance(source, Source)
@@ -78,7 +78,7 @@ def _train(folder: Path, model: Model, parameters: dict[str, Any], name: str) ->
 
 def _split(rows: pl.DataFrame, model: Model) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     tune_from, test_from = (
-        datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(model.split.zone))
+        datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(model.split.zone)).astimezone(UTC)
         for text in (model.split.tune_from, model.split.test_from)
     )
     time = pl.col(model.split.column)

@@ -267,7 +267,12 @@ def january() -> dict[str, pl.DataFrame]:
     return found
 
 
-def _tables(raw: dict[str, pl.DataFrame], legs: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def _legs_of(raw: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    return flights.legs(*(raw[name].lazy() for name in ("departures", "airlines", "airports"))).collect()
+
+
+def _tables(raw: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    legs = _legs_of(raw)
     lazy = {name: raw[name].lazy() for name in ("weather", "planes", "airports")}
     return {
         table: getattr(flights, table)(legs.lazy(), legs.lazy(), **lazy).sort("flight_id").collect()
@@ -275,31 +280,57 @@ def _tables(raw: dict[str, pl.DataFrame], legs: pl.DataFrame) -> dict[str, pl.Da
     }
 
 
-@settings(max_examples=12, deadline=None)
+def _poisoned(raw: dict[str, pl.DataFrame], now: datetime, *, cancel: bool) -> dict[str, pl.DataFrame]:
+    """The raw rows with everything that became known at `now` or later replaced: by nonsense, or it never happened."""
+    key = ["carrier", "flight", "origin", "departs_at"]
+    departs_at = pl.col("time_hour") + pl.duration(minutes="minute")
+    known = _legs_of(raw).select(*key, "departed_at", "arrived_at")
+    departures = raw["departures"].with_columns(departs_at=departs_at).join(known, on=key, maintain_order="left")
+    nonsense = {"dep_time": 1, "dep_delay": 9_999, "arr_time": 1, "arr_delay": 9_999, "air_time": 1}
+    departing, arriving = pl.col("departed_at") >= now, pl.col("arrived_at") >= now
+    outcomes = [
+        pl.when(departing if name.startswith("dep") else departing | arriving)
+        .then(None if cancel else value)
+        .otherwise(name)
+        .cast(pl.Int32)
+        .alias(name)
+        for name, value in nonsense.items()
+    ]
+    observed = [name for name, kind in raw["weather"].schema.items() if kind == pl.Float64]
+    storm = [pl.when(pl.col("time_hour") >= now).then(-99.0).otherwise(name).alias(name) for name in observed]
+    return {
+        **raw,
+        "departures": departures.with_columns(outcomes).select(raw["departures"].columns),
+        "weather": raw["weather"].with_columns(storm),
+    }
+
+
+@settings(max_examples=16, deadline=None)
 @given(data=st.data())
 def test_whatever_is_known_later_changes_no_bit(january: dict[str, pl.DataFrame], data: st.DataObject) -> None:
-    """Poison everything that becomes known at some time or later, or make it never happen: what was predicted
-    until then has the same features, bit for bit."""
-    legs = flights.legs(*(january[name].lazy() for name in ("departures", "airlines", "airports"))).collect()
+    """Poison all raw outcomes and observations of some time and later: what was predicted before keeps every bit."""
+    legs = _legs_of(january)
     instants = legs.select(pl.concat_list("departs_at", "departed_at", "arrived_at").explode()).drop_nulls()
     now = data.draw(st.integers(0, len(instants) - 1).map(lambda place: instants.to_series()[place]))
-    late = data.draw(st.sampled_from([None, 9_999, -9_999]))
-    departing, arriving = pl.col("departed_at") >= now, pl.col("arrived_at") >= now
-    poisoned = legs.with_columns(
-        *(pl.when(departing).then(late).otherwise(name).cast(legs.schema[name]).alias(name) for name in ["dep_delay"]),
-        pl.when(departing).then(now if late else None).otherwise("departed_at").alias("departed_at"),
-        pl.when(arriving).then(late).otherwise("arr_delay").cast(pl.Int32).alias("arr_delay"),
-        pl.when(arriving).then(None if late is None else late > 0).otherwise("late").alias("late"),
-        pl.when(arriving).then(now if late else None).otherwise("arrived_at").alias("arrived_at"),
-    )
-    observed = pl.when(pl.col("time_hour") >= now).then(-99.0).otherwise("temp").alias("temp")
-    storm = {**january, "weather": january["weather"].with_columns(observed)}
 
-    before, after = _tables(january, legs), _tables(storm, poisoned)
+    before, after = _tables(january), _tables(_poisoned(january, now, cancel=data.draw(st.booleans())))
 
     gone = set(legs.filter(pl.col("departed_at") < now)["flight_id"])
     for table, model in (("features", "late_t0"), ("pushback_features", "late_pushback")):
-        seen = pl.col("predicts_at") <= now if table == "features" else pl.col("flight_id").is_in(gone)
+        seen = pl.col("departs_at") <= now if table == "features" else pl.col("flight_id").is_in(gone)
         features = flights.flights.steps[model].detail.features
         same, other = (tables[table].filter(seen).select("flight_id", *features) for tables in (before, after))
         assert_frame_equal(same, other, check_exact=True)
+
+
+def test_poison_reaches_what_is_predicted_later(january: dict[str, pl.DataFrame]) -> None:
+    """The test above could not fail if the poison changed nothing: a day later every kind of feature differs."""
+    now = datetime(2013, 1, 5, 17, tzinfo=UTC)
+    before, after = _tables(january)["features"], _tables(_poisoned(january, now, cancel=False))["features"]
+
+    later = pl.col("departs_at") > datetime(2013, 1, 6, 12, tzinfo=UTC)
+    differing = {name for name in before.columns if not before.filter(later)[name].equals(after.filter(later)[name])}
+
+    known = set(flights._SCHEDULE) | set(flights._PLACE) | {"flight_id", "departs_at", "predicts_at"}
+    assert not differing & known
+    assert {*flights._MEANS, *flights._WEATHER, "arr_delay", "late"} <= differing

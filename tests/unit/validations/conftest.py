@@ -81,7 +81,9 @@ def good(real) -> Callable[[str], pl.DataFrame]:
         "weather": lambda: pl.read_parquet(real("weather", "2013-04")),
         "legs": lambda: made,
         "features": lambda: made_features,
-        "pushback_features": lambda: made_features.with_columns(made["dep_delay"]).drop_nulls("dep_delay"),
+        "pushback_features": lambda: made_features.with_columns(
+            made["dep_delay"], predicts_at=made["departed_at"]
+        ).drop_nulls("dep_delay"),
     }
     return lambda name: tables[name]() if name in tables else pl.read_parquet(real(name))
 
