@@ -71,37 +71,64 @@ def test_the_readme_pipeline_runs() -> None:
     assert large(orders, **shop.steps["large"].parameters).collect()["order_id"].to_list() == [2]
 
 
-def test_the_tutorial_pipeline_can_be_declared() -> None:
-    """The tutorial's code declares two sources, a table and a model."""
-    block, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
-    names: dict[str, object] = {}
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("seattle", ["fetch", "source", "table", "model"]),
+        ("tumours", ["source", "table", "model"]),
+        ("shop", ["source", "table", "table"]),
+    ],
+)
+def test_the_tutorial_pipelines_can_be_declared(name: str, kinds: list[str]) -> None:
+    """The tutorial's code declares what its text says."""
+    pipeline = _tutorial(name)[name]
 
-    exec(compile(block, "tutorial.md", "exec"), names)
-    shop = names["shop"]
+    assert isinstance(pipeline, Pipeline)
+    assert [step.kind for step in pipeline.steps.values()] == kinds
 
-    assert isinstance(shop, Pipeline)
-    assert [step.kind for step in shop.steps.values()] == ["source", "source", "table", "model"]
+
+def test_the_tutorial_sees_yesterday_and_not_today() -> None:
+    """A day that is asked about at six has seen the weather of the day before, and tomorrow that of the last."""
+    days = _tutorial("seattle")["days"]
+    weather = pl.LazyFrame({"date": ["2012/01/01", "2012/01/02"], "precipitation": [0.0, 10.9]}).with_columns(
+        temp_max=pl.lit(10.0), temp_min=pl.lit(5.0), wind=pl.lit(1.0)
+    )
+
+    found = days(weather).collect()
+
+    assert found["day"].cast(pl.String).to_list() == ["2012-01-01", "2012-01-02", "2012-01-03"]
+    assert found["rain"].to_list() == [False, True, None]
+    assert found["rain_yesterday"].to_list() == [None, 0.0, 10.9]
+    assert found["rain_7d"].to_list() == [None, 0.0, 0.5]
 
 
 def test_the_tutorial_history_computes() -> None:
-    """The tutorial's historical aggregate sees what was known, and nothing else."""
-    _, block = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
-    names: dict[str, Any] = {}
-    exec(compile(block, "tutorial.md", "exec"), names)
-    noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    """The reference's aggregate sees what was known, and nothing else; its look-back is what the text says."""
+    names = _tutorial("shop")
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
     hours = [noon + timedelta(hours=hour) for hour in range(3)]
-    legs = pl.LazyFrame(
+    orders = pl.LazyFrame(
         {
-            "carrier": ["UA"] * 3,
-            "departs_at": hours,
-            "arrived_at": [hours[1], hours[1], None],
-            "late": [True, False, None],
+            "customer": ["Ann"] * 3,
+            "ordered_at": hours,
+            "settled_at": [hours[1], hours[1], None],
+            "returned": [True, False, None],
         }
     )
 
-    found = names["features"](legs).collect()["carrier_late_14d"].to_list()
+    found = names["features"](orders, orders).collect()["returned_90d"].to_list()
 
     assert found == [None, None, 0.5]
+    assert [item.look_back for item in names["shop"].steps["features"].inputs] == [0, 5]
+
+
+def _tutorial(pipeline: str) -> dict[str, Any]:
+    """What the tutorial's Python block that declares `pipeline` defines."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
+    (block,) = [block for block in blocks if f'Pipeline("{pipeline}")' in block]
+    names: dict[str, Any] = {}
+    exec(compile(block, f"tutorial.md: {pipeline}", "exec"), names)
+    return names
 
 
 def test_the_tutorial_names_everything_an_author_imports() -> None:
