@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from lineage.environment import locked_digest
 from lineage.errors import SettingsError
 from lineage.objects import DVC_IGNORED, TEMPORARY, write_bytes
-from lineage.plan import Declared, Workspace, step_code, suite_path
+from lineage.plan import Declared, Workspace, shape, step_code, suite_path
 from lineage.plots import plot_path, plots_of
 from lineage.produce import metrics_path, model_folder
 from lineage.spec import Fetch, Source, Step
@@ -145,6 +145,7 @@ def _params(space: Declared, steps: Iterable[Step]) -> dict[str, Any]:
     for step in steps:
         suite = suite_path(space, step)
         values: dict[str, Any] = {"code": step_code(space, step)[:_SHORT], "parameters": _plain(step.parameters)}
+        values |= shape(step)
         if suite:
             values["checks"] = (sha256_file(suite) or "")[:_SHORT]
         params.setdefault(step.pipeline, {})[step.name] = dict(sorted(values.items()))

@@ -96,11 +96,20 @@ def make_plan(space: Workspace, step: Step, partition: str) -> Plan:
         "partition": partition,
         "code": code,
         "parameters": dict(step.parameters),
+        "shape": shape(step),
         "inputs": [[name, version.dataset, version.partition, version.sha256] for name, version in inputs],
         "checks": sha256_file(suite) if suite else None,
         "environment": environment_digest(space.root),
     }
     return Plan(step, partition, inputs, code, suite, json_digest(identity), raw)
+
+
+def shape(step: Step) -> dict[str, Any]:
+    """What decides a table's bytes beside its code and parameters: key, inputs and whether it is one file."""
+    if step.kind != "table":
+        return {}
+    inputs = [f"{item.name}={item.step}-{item.look_back}" for item in step.inputs]
+    return {"key": list(step.key), "inputs": inputs, "whole": step.partitions is None}
 
 
 def partitions_to_run(space: Workspace, step: Step) -> tuple[str, ...]:

@@ -126,6 +126,14 @@ def test_everything_runs_once(edited_shop, first_run, everything):
         pytest.param(
             "assets/shop.py", "lead_days: int = 1", "lead_days: int = 2", {"features", "late_t0"}, id="parameter"
         ),
+        pytest.param(
+            "assets/shop.py",
+            '@shop.table(key="id", look',
+            '@shop.table(key=["at", "id"], look',
+            {"features", "late_t0"},
+            id="key",
+        ),
+        pytest.param("assets/shop.py", '"visits": 1', '"visits": 2', {"features"}, id="look-back"),
         pytest.param("assets/shop.py", "rounds=3", "rounds=4", {"late_t0"}, id="model parameter"),
         pytest.param("assets/trainer.py", 'f"{learnt}\\n"', 'f"{learnt}."', {"late_t0"}, id="trainer"),
     ],
