@@ -60,6 +60,7 @@ def deployment_metadata(decision: Decision) -> dict[str, Any]:
     scores = {name: measured[name] for name in ("challenger", "champion") if measured.get(name) is not None}
     return {
         "promoted": decision.promoted,
+        "decided_by": decision.by,
         "challenger": decision.challenger,
         "champion": decision.champion or "none",
         "champion_before": decision.champion_before or "none",

@@ -20,7 +20,9 @@ from lineage.ports import CheckReport, Expectation
 from lineage.run import Outcome, dagster_report
 from lineage.settings import Settings
 from lineage.store import Store
+from orchestration.deployment import deployment_metadata
 from orchestration.evaluation import evaluation_metadata
+from serving.promotion import read_decision
 
 Report = dict[str, Any]
 
@@ -105,6 +107,8 @@ def _metadata(space: Workspace, report: Report) -> dict[str, Any]:
         found["dagster/partition_row_count" if report["partition"] else "dagster/row_count"] = report["row_count"]
     if report["fields"]:
         found["dagster/column_schema"] = column_schema(report["fields"])
+    if "decision" in report:
+        found |= deployment_metadata(read_decision(report["decision"]))
     return {**found, **_model_metadata(space, report)}
 
 

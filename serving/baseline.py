@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lineage.errors import DeclarationError
+from serving.scores import LOGISTIC, losses, mean
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.float32]
@@ -30,6 +31,7 @@ _LAST_STEP = 1e-7
 _MOST_STEPS = 100
 # Of coefficients, in standard deviations. CPUs disagree on them by 1e-15, so that rounding makes them agree.
 _DECIMALS = 6
+_LOG_ODDS_DECIMALS = 9
 _BLOCK_ROWS = 16_384
 
 
@@ -158,11 +160,11 @@ def fit_constant(objective: str, labels: Labels) -> Constant:
     """
     if not len(labels):
         raise DeclarationError("there are no training rows to take a base rate from; check the split.")
-    if objective == "binary:logistic":
-        return Constant(_log_odds(math.fsum(labels) / len(labels), len(labels)))
+    if objective == LOGISTIC:
+        return Constant(_log_odds(mean(labels), len(labels)))
     if objective == "reg:absoluteerror":
         return Constant(float(np.median(labels.astype(np.float64))))
-    return Constant(math.fsum(labels) / len(labels))
+    return Constant(mean(labels))
 
 
 def fit_linear(objective: str, batches: Batches, categories: Mapping[int, int]) -> Linear:
@@ -175,7 +177,7 @@ def fit_linear(objective: str, batches: Batches, categories: Mapping[int, int]) 
     Statistical Learning, 2nd edition, 4.4.1; the ridge: 3.4.1). DeclarationError where there are no rows.
     """
     terms, target = _survey(batches, categories)
-    if objective != "binary:logistic":
+    if objective != LOGISTIC:
         scale = target.deviation or 1.0
         start = Linear(terms, np.zeros(terms.count), center=target.mean, scale=scale)
         return _rounded(_step(start, _sums(start, batches, logistic=False)))
@@ -212,7 +214,7 @@ def _rounded(model: Linear) -> Linear:
 def _log_odds(share: float, rows: int) -> float:
     # Half a row keeps it finite where all rows are alike.
     share = min(max(share, 0.5 / rows), 1 - 0.5 / rows)
-    return math.log(share / (1 - share))
+    return round(math.log(share / (1 - share)), _LOG_ODDS_DECIMALS)
 
 
 @dataclass
@@ -246,7 +248,7 @@ def _losses(answer: _Doubles, truth: _Doubles, *, logistic: bool) -> tuple[float
         error = answer - truth
         return float(np.sum(error**2)) / 2, error, np.ones_like(error)
     chance = _probability(answer)
-    return float(np.sum(np.logaddexp(0.0, answer) - truth * answer)), chance - truth, chance * (1 - chance)
+    return float(np.sum(losses(LOGISTIC, truth, answer))), chance - truth, chance * (1 - chance)
 
 
 def _probability(answer: _Doubles) -> _Doubles:

@@ -194,6 +194,7 @@ def _summary(trained: Trained) -> dict[str, Any]:
         "best_iteration": trained.best_iteration,
         "rows": dict(trained.rows),
         "base_rate": trained.base_rate,
+        "constant": trained.base.margin,
         "metrics": {part: dict(found) for part, found in trained.metrics.items()},
         "device": {"name": device.name, "promise": device.promise},
     }

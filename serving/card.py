@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lineage.spec import HashSplit, TimeSplit
 from serving.evaluate import Evaluation
+from serving.scores import loss_name
 
 if TYPE_CHECKING:
     from serving.train import Trained
@@ -73,7 +74,8 @@ def model_card(name: str, trained: Trained, evaluation: Evaluation, data: Data) 
         "Use and limits": (f"* {line}" for line in _limits(trained, evaluation, data)),
         "Replay": _replay(name),
     }
-    texts = ["\n".join([*([f"## {title}", ""] if title else []), *lines]) for title, lines in chapters.items()]
+    written = {title: told for title, lines in chapters.items() if (told := list(lines))}
+    texts = ["\n".join([*([f"## {title}", ""] if title else []), *lines]) for title, lines in written.items()]
     return ("\n\n".join(texts) + "\n").encode()
 
 
@@ -185,6 +187,9 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _months(evaluation: Evaluation, data: Data) -> Iterator[str]:
+    """Nothing where no month is known."""
+    if not _records(evaluation, "months"):
+        return
     zone = f" ({data.split.zone})" if isinstance(data.split, TimeSplit) else ""
     yield f"Test rows by month{zone}, the model's scores."
     yield ""
@@ -214,11 +219,12 @@ def _limits(trained: Trained, evaluation: Evaluation, data: Data) -> Iterator[st
         yield f"A category of {names} that training did not see counts as missing."
     if gaps := [name for name, share in data.missing.items() if share > _OFTEN_MISSING]:
         yield f"Often missing in training: {', '.join(f'`{name}` ({_percent(data.missing[name])})' for name in gaps)}."
-    yield "Its answers are associations in past rows, not effects; it was scored by month and by no other group."
+    scored = "scored by month and by no other group" if _records(evaluation, "months") else "not scored by any group"
+    yield f"Its answers are associations in past rows, not effects; it was {scored}."
 
 
 def _weak_scores(evaluation: Evaluation) -> Iterator[str]:
-    """Scores in which a simpler answer is as good."""
+    """Scores in which a simpler answer is as good, or better."""
     table = evaluation.tables["scores"]
     for name in table.columns[1:]:
         values = dict(zip(table.column("answer"), table.column(name), strict=True))
@@ -227,7 +233,8 @@ def _weak_scores(evaluation: Evaluation) -> Iterator[str]:
             if own is not None and value is not None and _best(name, [own, value]) == value:
                 called = answer_name(evaluation.objective, answer)
                 same = ", the same answer for every row," if answer == "base" else ""
-                yield f"On {_SCORES[name]}, {called}{same} is as good: {_number(value)} against {_number(own)}."
+                verdict = "as good" if value == own else "better"
+                yield f"On {_SCORES[name]}, {called}{same} is {verdict}: {_number(value)} against {_number(own)}."
 
 
 def _weak_months(evaluation: Evaluation) -> Iterator[str]:
@@ -237,7 +244,7 @@ def _weak_months(evaluation: Evaluation) -> Iterator[str]:
     months = [record for record in months if record["rows"] >= enough]
     if len(months) < 2:
         return
-    name = "logloss" if evaluation.objective == "binary:logistic" else "mae"
+    name = loss_name(evaluation.objective)
     worst = max(months, key=lambda record: record[f"model_{name}"])
     yield (
         f"Its worst test month is {worst['month']}, with a {_SCORES[name]} of {_number(worst[f'model_{name}'])}; there "

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lineage.spec import HashSplit, TimeSplit
-from serving.baseline import Constant, Labels, Linear, Matrix, fit_constant, fit_linear
+from serving.baseline import Constant, Labels, Linear, Matrix, fit_linear
 from serving.card import Data, Part, part_of
 from serving.evaluate import Evaluation, evaluate, importance
-from serving.rows import Rows, periods
 
 if TYPE_CHECKING:
     from serving.train import Trained
@@ -27,14 +26,14 @@ class Baselines:
 
 
 def fit_baselines(trained: Trained) -> Baselines:
-    """The baselines of the rows that `trained` learnt from, which are read about six times, in its batches."""
-    rows, objective = trained.parts["train"], trained.spec.objective
+    """The baselines of the rows that `trained` learnt from, read about six times, in its batches."""
+    rows = trained.parts["train"]
 
     def batches() -> Iterator[tuple[Matrix, Labels]]:
         return ((batch.matrix, batch.labels) for batch in rows.batches())
 
     sizes = {trained.spec.features.index(name): len(found) for name, found in trained.categories.items()}
-    return Baselines(fit_linear(objective, batches, sizes), fit_constant(objective, rows.labels()))
+    return Baselines(fit_linear(trained.spec.objective, batches, sizes), trained.base)
 
 
 def compare(trained: Trained, baselines: Baselines) -> Evaluation:
@@ -52,17 +51,7 @@ def compare(trained: Trained, baselines: Baselines) -> Evaluation:
 
 def describe_data(trained: Trained, linear: Linear, table: str, split: TimeSplit | HashSplit) -> Data:
     """What a card says of the rows of `table` that the model was trained and scored on."""
-    first, last = _span(trained.parts["train"])
+    first, last = trained.parts["train"].span()
     parts = {"train": Part(trained.rows["train"], first, last, trained.base_rate)}
     parts |= {name: part_of(found.labels, found.periods) for name, found in trained.scored.items()}
     return Data(table, split, parts, dict(zip(trained.spec.features, linear.missing.tolist(), strict=True)))
-
-
-def _span(rows: Rows) -> tuple[str | None, str | None]:
-    """First and last month of some rows, where they have a time."""
-    months = [batch.months for batch in rows.batches() if batch.months is not None and len(batch.months)]
-    if not months:
-        return None, None
-    ends = np.array([min(found.min() for found in months), max(found.max() for found in months)], np.int32)
-    first, last = periods(ends)
-    return str(first), str(last)

@@ -16,12 +16,13 @@ from lineage.errors import DatabaseError, DeclarationError, IntegrityError
 from lineage.plan import Workspace
 from lineage.spec import Step
 from lineage.versions import Version
+from serving.card import answer_name
 from serving.engines import open_engine
 from serving.engines.columns import columns_of
 from serving.promotion import Condition
 from serving.registry import declared, load_version, require_bundle
 from serving.rows import BATCH_ROWS, sliced
-from serving.scores import mean
+from serving.scores import loss_name, losses, mean, predicted, short
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from serving.bundle import Bundle
 
 Numbers = NDArray[np.float64]
-
-_DECIMALS = 9  # of a score on record, as in a bundle's metrics
-_LOGISTIC = "binary:logistic"
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,14 @@ class _Answers:
     labels: Numbers
 
     @property
+    def objective(self) -> str:
+        """What the version learnt to be good at."""
+        return str(self.bundle.signature["objective"])
+
+    @property
     def score(self) -> str:
         """The name of the deciding score: the mean of the losses."""
-        return "logloss" if self.bundle.signature["objective"] == _LOGISTIC else "mae"
+        return loss_name(self.objective)
 
     @property
     def told(self) -> str:
@@ -53,12 +56,12 @@ class _Answers:
         return f"{self.score} {mean(self.losses):.4g} on {len(self.losses):,} test rows"
 
 
-def evaluate(space: Workspace, step: Step, challenger: str, champion: str | None) -> Condition:
+def judge(space: Workspace, step: Step, challenger: str, champion: str | None) -> Condition:
     """Whether version `challenger` is not worse than `champion` on the test part of the model's present table.
 
     The deciding score is the logloss of a binary:logistic model, the MAE of any other. Worse means that the
     mean of the row by row differences of the losses exceeds one standard error of that mean. Where there is no
-    champion to compare with, the score must be better than that of always answering the base rate. A version
+    champion to compare with, the score must be better than that of the best constant of its training rows. A version
     that cannot be scored does not pass, and the text says why; only DatabaseError is raised.
     """
     try:
@@ -125,23 +128,17 @@ def _compared(found: _Answers, differences: Numbers, theirs: float, who: str) ->
 
 
 def _against_constant(found: _Answers, why: str) -> Condition:
-    """Nothing to be compared with: the version must know more than the mean of its training rows."""
-    rate = float(found.bundle.manifest["base_rate"])
-    score = mean(_constant_losses(found, rate))
+    """Nothing to be compared with: the version must know more than the best constant of its training rows."""
+    margin = found.bundle.manifest.get("constant")
+    if margin is None:
+        return _condition(False, f"{why}, and {name_of(found.bundle.digest)} does not say what to beat; train it again")
+    constant = np.full(len(found.labels), margin, np.float32)
+    score = mean(losses(found.objective, found.labels, constant))
     better = mean(found.losses) < score
     verdict = "is beaten" if better else "is not beaten"
-    what = "mean" if found.score == "mae" else "base rate"
-    text = f"{why}, and always answering the {what} {rate:.4g}, with {score:.4g}, {verdict}"
-    return _scored(better, found, text, {"champion": None, "base_rate": _rounded(score)})
-
-
-def _constant_losses(found: _Answers, rate: float) -> Numbers:
-    if found.score == "mae":
-        return np.abs(found.labels - rate)
-    with np.errstate(divide="ignore"):
-        yes, no = -np.log(rate), -np.log1p(-rate)
-    losses: Numbers = np.where(found.labels == 1, yes, no)
-    return losses
+    what = f"{answer_name(found.objective, 'base')} {predicted(found.objective, constant)[0]:.4g}"
+    text = f"{why}, and always answering the {what}, with {score:.4g}, {verdict}"
+    return _scored(better, found, text, {"champion": None, "base": _rounded(score)})
 
 
 def _answers(space: Workspace, step: Step, bundle: Bundle) -> _Answers:
@@ -154,10 +151,7 @@ def _answers(space: Workspace, step: Step, bundle: Bundle) -> _Answers:
         columns = columns_of(rows, features=bundle.features, categories=bundle.categories)
         margins.append(engine.margin(columns).astype(np.float64))
     truth, answer = np.concatenate(labels), np.concatenate(margins)
-    if bundle.signature["objective"] != _LOGISTIC:
-        return _Answers(bundle, np.abs(answer - truth), truth)
-    # -log p = log(1 + exp(m)) - y m, as in serving.scores.
-    return _Answers(bundle, np.logaddexp(0.0, answer) - truth * answer, truth)
+    return _Answers(bundle, losses(bundle.signature["objective"], truth, answer), truth)
 
 
 def _test_rows(space: Workspace, step: Step, columns: tuple[str, ...]) -> Iterator[pl.DataFrame]:
@@ -228,8 +222,8 @@ def _condition(passed: bool, text: str, **measured: Any) -> Condition:
 
 
 def _rounded(value: float) -> float | None:
-    """A number that JSON can hold; the loss of a base rate of 0 or 1 may be infinite."""
-    return round(value, _DECIMALS) if math.isfinite(value) else None
+    """A number as it goes on record, like the scores in a bundle's metrics; JSON knows no infinite one."""
+    return short([value])[0] if math.isfinite(value) else None
 
 
 def _sentence(error: Exception) -> str:

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.engines.engine import probability
-from serving.scores import scores
+from serving.scores import LOGISTIC, groups, losses, predicted, scores, short
 
 if TYPE_CHECKING:
     import xgboost
 
-BINS = 10
-_DIGITS = 6
 _PERCENT = np.arange(101)
+_REGRESSION = "reg:absoluteerror"
 _TEST = {"model": "test"}  # metrics speak of the model by the part of the rows it was scored on
 
 Answers = Mapping[str, NDArray[np.float32]]
@@ -88,10 +86,11 @@ def evaluate(
 ) -> Evaluation:
     """Judge `answers` (name -> float32 margins of shape (n,), the model's first) by float32 `labels` (n,).
 
-    `periods` is the month of each row, such as 2013-11. There may be no rows: the tables are empty then.
+    `periods` is the month of each row, such as 2013-11, or "" where it is not known: such rows are in no month.
+    There may be no rows: the tables are empty then.
     """
     model = next(iter(answers.values()))
-    curve = ("gain", gain(labels, answers)) if objective == "binary:logistic" else ("errors", errors(labels, answers))
+    curve = ("gain", gain(labels, answers)) if objective == LOGISTIC else ("errors", errors(labels, answers))
     return Evaluation(
         objective,
         {
@@ -109,22 +108,12 @@ def calibration(objective: str, labels: NDArray[np.float32], margins: NDArray[np
 
     Groups are of equal count as far as ties allow, so that each mean rests on as many rows as the next.
     """
-    place = _bins(margins)
+    place = groups(margins)
     counts = np.bincount(place)
-    predicted = np.bincount(place, _predicted(objective, margins)) / counts
+    expected = np.bincount(place, predicted(objective, margins)) / counts
     observed = np.bincount(place, labels.astype(np.float64)) / counts
-    rows = zip(range(1, len(counts) + 1), counts.tolist(), _short(predicted), _short(observed), strict=True)
+    rows = zip(range(1, len(counts) + 1), counts.tolist(), short(expected), short(observed), strict=True)
     return Table(("bin", "rows", "predicted", "observed"), tuple(rows))
-
-
-def ece(labels: NDArray[np.float32], margins: NDArray[np.float32]) -> float:
-    """Expected calibration error of log-odds: |mean probability - share of positives|, averaged over rows.
-
-    Over ten groups of equal count (Naeini, Cooper and Hauskrecht 2015; equal counts: Nixon et al. 2019).
-    """
-    place = _bins(margins)
-    apart = np.bincount(place, _predicted("binary:logistic", margins) - labels)
-    return float(np.abs(apart).sum() / len(labels))
 
 
 def gain(labels: NDArray[np.float32], answers: Answers) -> Table:
@@ -136,7 +125,7 @@ def gain(labels: NDArray[np.float32], answers: Answers) -> Table:
     shares = _PERCENT / 100
     known = labels.sum() > 0
     found = [np.interp(shares, *_cumulated(labels, margins)) for margins in answers.values()] if known else []
-    return Table(("share", *answers), tuple(zip(_short(shares), *map(_short, found), strict=True)) if known else ())
+    return Table(("share", *answers), tuple(zip(short(shares), *map(short, found), strict=True)) if known else ())
 
 
 def errors(labels: NDArray[np.float32], answers: Answers) -> Table:
@@ -149,9 +138,8 @@ def errors(labels: NDArray[np.float32], answers: Answers) -> Table:
     if not len(labels):
         return Table(("share", *answers), ())
     places = -(-len(labels) * percent // 100) - 1
-    truth = labels.astype(np.float64)
-    found = [np.sort(np.abs(margins - truth))[places] for margins in answers.values()]
-    return Table(("share", *answers), tuple(zip(_short(percent / 100), *map(_short, found), strict=True)))
+    found = [np.sort(losses(_REGRESSION, labels, margins))[places] for margins in answers.values()]
+    return Table(("share", *answers), tuple(zip(short(percent / 100), *map(short, found), strict=True)))
 
 
 _IMPORTANCE = ("feature", "share", "gain", "splits")
@@ -165,22 +153,20 @@ def importance(booster: xgboost.Booster, features: Sequence[str]) -> Table:
     total, mean, splits = (booster.get_score(importance_type=kind) for kind in ("total_gain", "gain", "weight"))
     whole = math.fsum(total.values()) or 1.0
     ranked = sorted(features, key=lambda feature: (-total.get(feature, 0.0), feature))
-    shares = _short([total.get(feature, 0.0) / whole for feature in ranked])
-    means = _short([mean.get(feature, 0.0) for feature in ranked])
+    shares = short([total.get(feature, 0.0) / whole for feature in ranked])
+    means = short([mean.get(feature, 0.0) for feature in ranked])
     counts = [int(splits.get(feature, 0)) for feature in ranked]
     return Table(_IMPORTANCE, tuple(zip(ranked, shares, means, counts, strict=True)))
 
 
 def _names(objective: str) -> tuple[str, ...]:
-    return ("auc", "logloss", "brier", "ece") if objective == "binary:logistic" else ("mae", "rmse")
+    return ("auc", "logloss", "brier", "ece") if objective == LOGISTIC else ("mae", "rmse")
 
 
 def _scored(objective: str, labels: NDArray[np.float32], margins: NDArray[np.float32]) -> list[float | None]:
     found = scores(objective, labels, margins)
-    if objective == "binary:logistic":
-        found["ece"] = ece(labels, margins)
     # A score that is undefined (the AUC of a single class) is no number.
-    return [_short([found[name]])[0] if name in found else None for name in _names(objective)]
+    return [found.get(name) for name in _names(objective)]
 
 
 def _scores(objective: str, labels: NDArray[np.float32], answers: Answers) -> Table:
@@ -192,28 +178,20 @@ def _months(objective: str, labels: NDArray[np.float32], answers: Answers, perio
     months, place = np.unique(periods, return_inverse=True)
     columns = ("month", "rows", "observed", "predicted")
     scored = [f"{answer}_{name}" for answer in answers for name in _names(objective)]
-    rows = (_month(objective, labels, answers, place == number) for number in range(len(months)))
-    return Table((*columns, *scored), tuple((str(name), *row) for name, row in zip(months, rows, strict=True)))
+    rows = (
+        (str(month), *_month(objective, labels, answers, place == number))
+        for number, month in enumerate(months)
+        if month
+    )
+    return Table((*columns, *scored), tuple(rows))
 
 
 def _month(objective: str, labels: NDArray[np.float32], answers: Answers, chosen: NDArray[np.bool_]) -> list[Any]:
     own = labels[chosen]
-    model = _predicted(objective, next(iter(answers.values()))[chosen])
-    means = _short([own.astype(np.float64).sum() / len(own), model.sum() / len(own)])
+    model = predicted(objective, next(iter(answers.values()))[chosen])
+    means = short([own.astype(np.float64).sum() / len(own), model.sum() / len(own)])
     found = [_scored(objective, own, margins[chosen]) for margins in answers.values()]
     return [len(own), *means, *(value for values in found for value in values)]
-
-
-def _predicted(objective: str, margins: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What margins say, in the target's own unit."""
-    return (probability(margins) if objective == "binary:logistic" else margins).astype(np.float64)
-
-
-def _bins(margins: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The group of each margin: tenths of the rows by margin, equal margins together, numbered without gaps."""
-    cuts = [-(-len(margins) * tenth // BINS) - 1 for tenth in range(1, BINS)]
-    edges = np.sort(margins)[cuts] if len(margins) else margins
-    return np.unique(np.searchsorted(edges, margins), return_inverse=True)[1]
 
 
 def _cumulated(
@@ -224,8 +202,3 @@ def _cumulated(
     rows = np.bincount(place, minlength=len(distinct))[::-1].cumsum()
     positives = np.bincount(place, labels)[::-1].cumsum()
     return np.append(0, rows) / rows[-1], np.append(0, positives) / positives[-1]
-
-
-def _short(values: NDArray[np.float64] | Sequence[float]) -> list[float]:
-    # Adding 0 makes -0 a plain 0.
-    return [float(f"{value:.{_DIGITS}g}") + 0.0 for value in values]

@@ -60,7 +60,8 @@ def cut(table: pl.LazyFrame, model: Model) -> Split:
     """The rows whose target is known, as the model's split says.
 
     by_time: train before `tune_from`, tune before `test_from`, test from there on. by_hash: by a digest of the
-    column's text. DeclarationError where the table lacks the target or the column, or by_time's is no time.
+    column's text. DeclarationError where the table lacks the target or the column, where a row has no value in
+    that column, or by_time's is no time or on another clock than the dates. Only that column is read.
     """
     import polars as pl
 
@@ -69,7 +70,19 @@ def cut(table: pl.LazyFrame, model: Model) -> Split:
         if name not in schema:
             raise DeclarationError(f"{what} names column {name!r}; the table has {schema.names()}.")
     rows = table.filter(pl.col(model.target).is_not_null())
-    return _by_time(rows, split) if isinstance(split, TimeSplit) else _by_hash(rows, split)
+    parts = _by_time(rows, split) if isinstance(split, TimeSplit) else _by_hash(rows, split)
+    _require_known(rows, split.column)
+    return parts
+
+
+def _require_known(rows: pl.LazyFrame, column: str) -> None:
+    """Every row belongs to a part."""
+    import polars as pl
+
+    if lost := rows.select(pl.col(column).null_count()).collect(engine="streaming").item():
+        raise DeclarationError(
+            f"{lost:,} rows have no {column!r}, by which they are split; fill it in, or filter them out of the table."
+        )
 
 
 def _by_time(rows: pl.LazyFrame, split: TimeSplit) -> Split:
@@ -79,6 +92,8 @@ def _by_time(rows: pl.LazyFrame, split: TimeSplit) -> Split:
     if not isinstance(kind, pl.Date | pl.Datetime):
         raise DeclarationError(f"by_time names column {split.column!r}, which is {kind}; make it a date or a datetime.")
     clock = kind.time_zone if isinstance(kind, pl.Datetime) else None
+    if clock is None:
+        _require_plain(split, kind)
     tune_from, test_from = (_instant(text, split.zone, clock) for text in (split.tune_from, split.test_from))
     time = pl.col(split.column)
     return Split(
@@ -88,6 +103,16 @@ def _by_time(rows: pl.LazyFrame, split: TimeSplit) -> Split:
         time=split.column,
         zone=split.zone,
     )
+
+
+def _require_plain(split: TimeSplit, kind: pl.DataType) -> None:
+    """What a split may say of a column that knows no zone: neither a zone nor an offset."""
+    column = f"column {split.column!r} is {kind}, which knows no zone"
+    if split.zone != "UTC":
+        raise DeclarationError(f"by_time says zone={split.zone!r}, but {column}; leave zone out, or give it UTC.")
+    for name, text in (("tune_from", split.tune_from), ("test_from", split.test_from)):
+        if datetime.fromisoformat(text).tzinfo:
+            raise DeclarationError(f"by_time says {name}={text!r}, but {column}; write it without an offset.")
 
 
 def _by_hash(rows: pl.LazyFrame, split: HashSplit) -> Split:
@@ -106,6 +131,7 @@ def _places(texts: pl.Series) -> pl.Series:
     """Numbers in [0, 1), evenly spread; of a digest, for Polars' own hash may change between its versions."""
     import polars as pl
 
+    # None is of a row that has no target either, and is dropped.
     found = (hashlib.blake2b((text or "").encode(), digest_size=6).digest() for text in texts)
     return pl.Series(texts.name, [int.from_bytes(digest) / 2**48 for digest in found], dtype=pl.Float64)
 

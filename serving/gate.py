@@ -17,12 +17,12 @@ from lineage.spec import Step
 from lineage.store import Row
 from lineage.trace import damaged, unrecorded
 from lineage.versions import json_digest
-from serving.contest import evaluate, table_versions
-from serving.promotion import CHALLENGER, CHAMPION, Condition, Decision, champion_before, decision_of, history, record
+from serving.contest import judge, table_versions
+from serving.promotion import CHALLENGER, CHAMPION, Condition, Decision, champion_before, decision_of, decisions, record
 from serving.registry import aliases, declared, find_model, find_version, load_version, require_bundle
 
 # Raise it when the conditions change: a refusal under the old ones is then decided anew.
-_RULES = 1
+_RULES = 2
 
 # What a hand overrides as it is, and what only `force` does. Nothing overrides the hashes.
 _BY_HAND, _BY_FORCE = frozenset({"evaluation"}), frozenset({"evaluation", "parity", "trace"})
@@ -43,14 +43,14 @@ def decide(space: Workspace, step: Step, *, tell_dagster: bool = True) -> Decisi
         pointed, challenger, champion = _pointed(space, step)
         if challenger == champion:
             return _standing(space, step, challenger)
-        rows = history(space, step.model_name)
+        rows = decisions(space, step.model_name)
         if by_hand := _decided_by_hand(rows, pointed[CHALLENGER]):
-            return _left_alone(step, challenger, champion, by_hand)
+            return _settled(space, _left_alone(step, challenger, champion, by_hand))
         recorded = _recorded_conditions(space, step, challenger)
         facts = _facts(space, step, challenger, champion, recorded)
-        if known := next((row for row in rows if row["decided_by"] == "gate" and row["facts"] == facts), None):
-            return decision_of(known)
-        conditions = (evaluate(space, step, challenger, champion), *recorded)
+        if refused := next((row for row in rows if _is_refusal(row) and row["facts"] == facts), None):
+            return _settled(space, decision_of(refused))
+        conditions = (judge(space, step, challenger, champion), *recorded)
         promoted = all(condition.passed for condition in conditions)
         decision = Decision(step.model_name, challenger, champion, promoted, conditions)
         return record(space, step, decision, facts=facts, tell_dagster=tell_dagster)
@@ -71,7 +71,7 @@ def promote(space: Workspace, model: str, version: str = CHALLENGER, *, force: b
             return _standing(space, step, digest)
         recorded = _recorded_conditions(space, step, digest)
         facts = _facts(space, step, digest, champion, recorded)
-        conditions = (evaluate(space, step, digest, champion), *recorded)
+        conditions = (judge(space, step, digest, champion), *recorded)
         decision = _overridden(Decision(step.model_name, digest, champion, False, conditions, "promote"), force=force)
         return record(space, step, decision, facts=facts, tell_dagster=True)
 
@@ -85,7 +85,7 @@ def rollback(space: Workspace, model: str) -> Decision:
     step = find_model(space, model)
     with _deciding(space, step):
         _, _, champion = _pointed(space, step)
-        before = champion_before(history(space, step.model_name))
+        before = champion_before(decisions(space, step.model_name))
         if champion is None or before is None:
             raise NotFoundError(_nothing_before(step, champion))
         conditions = _recorded_conditions(space, step, before)
@@ -115,10 +115,21 @@ def _pointed(space: Workspace, step: Step) -> tuple[Mapping[str, Row], str, str 
 
 def _standing(space: Workspace, step: Step, champion: str) -> Decision:
     """The decision that made the champion what it is."""
-    rows = history(space, step.model_name)
+    rows = decisions(space, step.model_name)
     if row := next((row for row in rows if row["promoted"] and row["digest"] == champion), None):
         return decision_of(row)
     return Decision(step.model_name, champion, None, True, ())
+
+
+def _is_refusal(row: Row) -> bool:
+    """Whether the gate said no. A promotion on the same facts made a champion that another has replaced since."""
+    return row["decided_by"] == "gate" and not row["promoted"]
+
+
+def _settled(space: Workspace, decision: Decision) -> Decision:
+    """The same decision, the challenger on record as looked at, or Dagster's sensor would ask again."""
+    space.store.run("settle_challenger", model=decision.model, digest=decision.challenger)
+    return decision
 
 
 def _decided_by_hand(rows: Sequence[Row], challenger: Row) -> Row | None:

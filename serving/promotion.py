@@ -81,7 +81,7 @@ class Decision:
         }
 
 
-def history(space: Workspace, model: str) -> list[Row]:
+def decisions(space: Workspace, model: str) -> list[Row]:
     """Every decision on record for `model`, newest first; `decision_of` reads one."""
     return space.store.rows("promotions", model=model)
 
@@ -97,6 +97,13 @@ def decision_of(row: Mapping[str, Any]) -> Decision:
         by=row["decided_by"],
         decided_at=row["decided_at"],
     )
+
+
+def read_decision(found: Mapping[str, Any]) -> Decision:
+    """The decision that `Decision.to_json` wrote."""
+    at = found["decided_at"]
+    decided_at = datetime.fromisoformat(at) if at else None
+    return decision_of({**found, "digest": found["version"], "decided_at": decided_at})
 
 
 def champion_before(rows: Sequence[Row]) -> str | None:
@@ -132,12 +139,13 @@ def record(space: Workspace, step: Step, decision: Decision, *, facts: str, tell
             conditions=Jsonb(_plain(decision.conditions)),
         )
         assert row is not None
+        decided = replace(decision, decided_at=row["decided_at"], is_new=True)
         if decision.promoted:
             store.run("set_alias", model=decision.model, alias=CHAMPION, digest=decision.challenger)
         if tell_dagster:
-            body = Jsonb(_dagster_report(space, step, decision))
+            body = Jsonb(_dagster_report(space, step, decided))
             store.run("insert_dagster_report", dataset=deployment_dataset(step), partition=WHOLE, body=body)
-    return replace(decision, decided_at=row["decided_at"], is_new=True)
+    return decided
 
 
 def told(decision: Decision) -> str:

@@ -20,7 +20,7 @@ from lineage.spec import Model, Step
 from lineage.store import Row
 from lineage.versions import Version, require_bytes
 from serving.bundle import MANIFEST, Bundle, load_bundle
-from serving.promotion import CHALLENGER, CHAMPION, decision_of, history
+from serving.promotion import CHALLENGER, CHAMPION, decision_of, decisions
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def show_model(space: Workspace, name: str) -> dict[str, Any]:
         "inputs": list(declared(step).features),
         **{alias: _named(versions, alias) for alias in (CHAMPION, CHALLENGER)},
         "versions": versions,
-        "decisions": [decision_of(row).to_json() for row in history(space, step.model_name)],
+        "decisions": [decision_of(row).to_json() for row in decisions(space, step.model_name)],
     }
 
 
@@ -203,7 +203,10 @@ def _private_copy(space: Workspace, version: Version) -> Path:
         return folder
     for file in version.files:
         require_bytes(space.objects.path(file.md5), file.sha256, file.path)
-    files = {PurePosixPath(file.path).name: space.objects.path(file.md5) for file in version.files}
+    # A model may be called like a file of its bundle: its metrics, elsewhere, are not that file.
+    inside = PurePosixPath("data/models") / version.dataset
+    paths = {PurePosixPath(file.path): space.objects.path(file.md5) for file in version.files}
+    files = {path.name: place for path, place in paths.items() if path.parent == inside}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".copy-", ignore_cleanup_errors=True) as made:
         partial = Path(made) / version.sha256

@@ -77,6 +77,19 @@ class Rows:
         frames = sliced(self.frame.select(self._label()), self.batch_rows)
         return np.concatenate([np.empty(0, np.float32), *(frame[_LABEL].to_numpy() for frame in frames)])
 
+    def span(self) -> tuple[str | None, str | None]:
+        """First and last month of the rows, `YYYY-MM`, or None and None; only the time is read, and little is kept."""
+        import polars as pl
+
+        if self.time is None:
+            return None, None
+        ends = self.frame.select(*self._month()).select(first=pl.col(_MONTH).min(), last=pl.col(_MONTH).max())
+        months = ends.collect(engine="streaming").row(0)
+        if None in months:
+            return None, None
+        first, last = periods(np.array(months, np.int32)).tolist()
+        return first, last
+
     def _batch(self, frame: pl.DataFrame) -> Batch:
         months = frame[_MONTH].to_numpy() if self.time else None
         return Batch(finite_matrix(frame.select(self.features)), frame[_LABEL].to_numpy(), months)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lineage.errors import DeclarationError
 from lineage.ports import Training
+from serving.baseline import Constant, fit_constant
 from serving.device import Device, choose
 from serving.export import OBJECTIVES
 from serving.rows import BATCH_ROWS, Rows, periods
@@ -104,7 +105,8 @@ class Trained:
     `booster` holds no round after the best one, and answers on the CPU. `categories` maps each string feature
     to its categories in the order of their codes. By part (train, tune, test): `parts` are the rows, to be read
     again, and `rows` their number. By part (tune, test): `scored` and `metrics`. `base_rate` is the mean
-    target of the training rows. `device` is where it was trained, and why there.
+    target of the training rows, `base` the constant that answers them best. `device` is where it was trained, and
+    why there.
     """
 
     spec: ModelSpec
@@ -112,6 +114,7 @@ class Trained:
     categories: Mapping[str, tuple[str, ...]]
     metrics: Mapping[str, Mapping[str, float]]
     base_rate: float
+    base: Constant
     rows: Mapping[str, int]
     best_iteration: int
     device: Device
@@ -141,17 +144,20 @@ def train(
     labels = {name: _labels(rows, spec) for name, rows in parts.items()}
     counts = {name: len(found) for name, found in labels.items()}
     device = choose(spec.device or training.device, counts["train"] * len(spec.features))
-    plan = _plan(counts, spec, training, device)
-    if plan.kept:
+    layout = _layout(counts, spec, training, device)
+    if layout.kept:
         parts = {name: rows.keep() for name, rows in parts.items()}
-    booster, best = _fit(parts, spec, plan, scratch)
+    # Of the training labels this is all that is needed from here on.
+    base_rate, base = mean(labels["train"]), fit_constant(spec.objective, labels.pop("train"))
+    booster, best = _fit(parts, spec, layout, scratch)
     scored = {name: _scored(booster, parts[name], labels[name]) for name in ("tune", "test")}
     return Trained(
         spec=spec,
         booster=booster,
         categories=parts["train"].categories,
         metrics={name: _measured(found, spec) for name, found in scored.items()},
-        base_rate=mean(labels["train"]),
+        base_rate=base_rate,
+        base=base,
         rows=counts,
         best_iteration=best,
         device=device,
@@ -208,7 +214,7 @@ def _labels(rows: Rows, spec: ModelSpec) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Layout:
     """Whether encoded batches are `kept` in memory, whether XGBoost's matrices are `paged`, and the machine."""
 
     kept: bool
@@ -217,7 +223,7 @@ class _Plan:
     device: str
 
 
-def _plan(counts: Mapping[str, int], spec: ModelSpec, training: Training, device: Device) -> _Plan:
+def _layout(counts: Mapping[str, int], spec: ModelSpec, training: Training, device: Device) -> _Layout:
     learnt = counts["train"] + (counts["tune"] if spec.early_stopping_rounds is not None else 0)
     row = len(spec.features) * _BYTES_PER_VALUE
     kept = (learnt + sum(counts.values())) * row <= training.memory_bytes
@@ -226,15 +232,17 @@ def _plan(counts: Mapping[str, int], spec: ModelSpec, training: Training, device
     whole = device.name == "cuda" or (
         spec.objective == "reg:absoluteerror" and spec.parameters.get("subsample", 1) != 1
     )
-    return _Plan(kept, learnt * row > training.memory_bytes and not whole, training.threads, device.name)
+    return _Layout(kept, learnt * row > training.memory_bytes and not whole, training.threads, device.name)
 
 
-def _fit(parts: Mapping[str, Rows], spec: ModelSpec, plan: _Plan, scratch: Path | None) -> tuple[xgboost.Booster, int]:
+def _fit(
+    parts: Mapping[str, Rows], spec: ModelSpec, layout: _Layout, scratch: Path | None
+) -> tuple[xgboost.Booster, int]:
     """The booster up to its best round, and that round."""
     from serving.matrices import Quantizer, page_folder
 
-    with page_folder(scratch, needed=plan.paged) as pages:
-        booster = _boosted(parts, spec, plan, Quantizer(spec.parameters.get("max_bin"), plan.threads, pages))
+    with page_folder(scratch, needed=layout.paged) as pages:
+        booster = _boosted(parts, spec, layout, Quantizer(spec.parameters.get("max_bin"), layout.threads, pages))
     stopped = spec.early_stopping_rounds is not None
     best = int(booster.best_iteration) if stopped else spec.rounds - 1
     # The slice also drops the booster's attributes, where early stopping leaves a score.
@@ -243,7 +251,7 @@ def _fit(parts: Mapping[str, Rows], spec: ModelSpec, plan: _Plan, scratch: Path 
     return booster, best
 
 
-def _boosted(parts: Mapping[str, Rows], spec: ModelSpec, plan: _Plan, quantizer: Quantizer) -> xgboost.Booster:
+def _boosted(parts: Mapping[str, Rows], spec: ModelSpec, layout: _Layout, quantizer: Quantizer) -> xgboost.Booster:
     """The booster with all its rounds; the matrices are gone when this returns, and their pages may go."""
     import xgboost
 
@@ -251,12 +259,12 @@ def _boosted(parts: Mapping[str, Rows], spec: ModelSpec, plan: _Plan, quantizer:
     if spec.early_stopping_rounds is not None:
         tuned = quantizer.matrix(parts["tune"], learnt)
         stopping = {"evals": [(tuned, "tune")], "early_stopping_rounds": spec.early_stopping_rounds}
-    return xgboost.train(_parameters(spec, plan), learnt, spec.rounds, verbose_eval=False, **stopping)
+    return xgboost.train(_parameters(spec, layout), learnt, spec.rounds, verbose_eval=False, **stopping)
 
 
-def _parameters(spec: ModelSpec, plan: _Plan) -> dict[str, Any]:
-    own = {"objective": spec.objective, "seed": spec.seed, "tree_method": "hist", "device": plan.device}
-    return {**spec.parameters, **own, **({} if plan.threads is None else {"nthread": plan.threads})}
+def _parameters(spec: ModelSpec, layout: _Layout) -> dict[str, Any]:
+    own = {"objective": spec.objective, "seed": spec.seed, "tree_method": "hist", "device": layout.device}
+    return {**spec.parameters, **own, **({} if layout.threads is None else {"nthread": layout.threads})}
 
 
 def _scored(booster: xgboost.Booster, rows: Rows, labels: NDArray[np.float32]) -> Scored:

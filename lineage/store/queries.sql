@@ -231,7 +231,13 @@ from model_alias c
 where c.alias = 'challenger'
   and not exists (select from model_alias a where a.model = c.model and a.alias = 'champion' and a.digest = c.digest)
   and not exists (select from promotion p where p.model = c.model and p.decided_at >= c.set_at)
+  and (c.settled_at is null or c.settled_at < c.set_at)
 order by c.model;
+
+-- name: settle_challenger
+update model_alias set settled_at = now()
+where model = %(model)s and alias = 'challenger' and digest = %(digest)s
+  and (settled_at is null or settled_at < set_at);
 
 -- name: insert_promotion
 insert into promotion (model, digest, champion_before, promoted, decided_by, facts, conditions)

@@ -28,6 +28,7 @@ from lineage.verify import verify
 from orchestration.build import asset_key, build_definitions
 from orchestration.cli import main
 from orchestration.deployment import deployment_key
+from orchestration.reach import undecided
 from orchestration.reports import drain_reports
 from serving.gate import decide, promote, rollback
 from serving.predict import Predictor
@@ -242,6 +243,36 @@ def test_the_same_facts_are_decided_once(kiosk, bad):
     assert kiosk.decisions() == count + 1
 
 
+def test_a_promotion_is_no_answer_for_ever(kiosk, champion):
+    """A version that was promoted, replaced and trained again is promoted again, not said to be: A, B, A, B."""
+    pair = (70, 71)
+
+    for seed in (*pair, *pair):
+        challenger = kiosk.train(seed)
+        decision = decide(kiosk.space, kiosk.step)
+
+        assert (decision.promoted, decision.is_new) == (True, True), decision.reasons
+        assert kiosk.alias(CHAMPION) == challenger
+
+
+def test_a_version_that_is_trained_again_is_settled(kiosk, champion, request):
+    """Refused on known facts, or left alone after a choice by hand, it is no news for Dagster's sensor."""
+    seed = hash_of(request.node.name)
+    taken_back = kiosk.train(seed + 1)
+    assert decide(kiosk.space, kiosk.step).promoted
+    rollback(kiosk.space, MODEL)
+    refused = kiosk.train(seed + 2, learnable=False)
+    assert decide(kiosk.space, kiosk.step).is_new
+    found = []
+
+    for number, learnable in ((1, True), (2, False)):
+        challenger = kiosk.train(seed + number, learnable=learnable)
+        before, decision = undecided(kiosk.space, "kiosk"), decide(kiosk.space, kiosk.step)
+        found.append((challenger, before, decision.is_new, decision.promoted, undecided(kiosk.space, "kiosk")))
+
+    assert found == [(version, {STEP: version}, False, False, {}) for version in (taken_back, refused)]
+
+
 def test_every_condition_is_reported(kiosk, bad):
     """The first that does not hold does not hide the others."""
     kiosk.execute(
@@ -433,7 +464,7 @@ def test_dagster_says_why(kiosk, champion):
 
 
 def test_dagster_hears_of_other_doors(kiosk, champion):
-    """A decision of the command line is reported once, and leaves the gate's asset fresh."""
+    """A decision of the command line is reported once, as the gate would, and leaves the gate's asset fresh."""
     definitions = build_definitions(kiosk.space.settings, kiosk.space.project)
     with dg.DagsterInstance.ephemeral() as instance:
         drain_reports(kiosk.space, instance)
@@ -448,7 +479,11 @@ def test_dagster_hears_of_other_doors(kiosk, champion):
         )
         status = [resolver.get_status(key).value for key in (asset_key(kiosk.step), deployment_key(kiosk.step))]
     assert counts[1] == 0
-    assert event.asset_materialization.metadata["version"].value == challenger
+    told = event.asset_materialization.metadata
+    assert told["version"].value == told["challenger"].value == challenger
+    assert (told["promoted"].value, told["champion_before"].value) == (True, champion)
+    assert "| evaluation | yes | logloss" in told["conditions"].value
+    assert told["logloss_challenger"].value < told["logloss_champion"].value
     assert status == ["FRESH", "FRESH"]
 
 
@@ -486,7 +521,7 @@ def dying(self, query, /, **given):
 Store.run = dying
 import serving.gate as gate
 if {query!r} == "nothing decided":
-    gate.evaluate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    gate.judge = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from orchestration.cli import main
 sys.exit(main(["run"]))
 """

@@ -8,10 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lineage.spec import TimeSplit
+from lineage.ports import Training
+from lineage.spec import HashSplit, TimeSplit
 from serving.bundle import load_bundle, write_bundle
-from serving.card import CARD, Data, Part, model_card, part_of
+from serving.card import CARD, Part, model_card, part_of
 from serving.comparison import compare, describe_data, fit_baselines
+from serving.rows import Rows
 from serving.train import ModelSpec, Split, train
 
 TIME = TimeSplit("at", "2013-09-01", "2013-11-01")
@@ -80,9 +82,9 @@ def test_answers_are_compared_on_the_same_rows(objective, scores):
     trained, evaluation, _ = judged(spec)
 
     found = evaluation.metrics()
+    assert found["test"] == trained.metrics["test"]
     for score in scores:
         sign = -1 if score == "auc" else 1
-        assert found["test"][score] == pytest.approx(trained.metrics["test"][score], rel=1e-5)
         assert sign * found["test"][score] < sign * found["linear"][score] < sign * found["base"][score]
 
 
@@ -92,6 +94,19 @@ def test_baselines_do_not_depend_on_batches():
     again = train(split(), SPEC, batch_rows=97)
 
     assert evaluation == compare(again, fit_baselines(again))
+
+
+def test_training_rows_are_not_read_for_what_training_knew(monkeypatch):
+    """The constant is training's own, and what a card says of the data encodes no row."""
+    trained = train(split(), SPEC, Training(1))
+    monkeypatch.setattr(Rows, "labels", lambda _: pytest.fail("labels were read again"))
+    baselines = fit_baselines(trained)
+    monkeypatch.setattr(Rows, "batches", lambda _: pytest.fail("rows were encoded again"))
+
+    data = describe_data(trained, baselines.linear, "flights/features", TIME)
+
+    assert ("2013-01", "2013-08") == (data.parts["train"].first, data.parts["train"].last)
+    assert baselines.base is trained.base
 
 
 def test_data_are_described():
@@ -145,17 +160,20 @@ def test_best_scores_are_bold():
 
 
 def test_card_names_what_is_not_better():
-    """Where a simpler answer is as good, the limits say so, with both numbers."""
+    """Where a simpler answer is better, or as good, the limits say which, with both numbers."""
     trained, evaluation, data = judged()
     scores = evaluation.tables["scores"]
-    worse = replace(scores, rows=(("model", 0.6, 0.7, 0.2, 0.1), ("linear", 0.8, 0.6, 0.1, 0.2)))
+    worse = replace(scores, rows=(("model", 0.6, 0.7, 0.2, 0.1), ("linear", 0.8, 0.7, 0.3, 0.2)))
     beaten = replace(evaluation, tables={**evaluation.tables, "scores": worse})
 
     text = card(trained, beaten, data)
 
-    assert "On AUC, logistic regression is as good: 0.8 against 0.6." in text
+    assert "On AUC, logistic regression is better: 0.8 against 0.6." in text
+    assert "On log loss, logistic regression is as good: 0.7 against 0.7." in text
+    assert "On Brier" not in text
     assert "On ECE" not in text
-    assert "as good" not in card(trained, replace(beaten, tables=evaluation.tables), data).partition("On ECE")[0]
+    own = card(trained, replace(beaten, tables=evaluation.tables), data).partition("On ECE")[0]
+    assert not any(word in own for word in ("is as good", "is better"))
 
 
 def test_card_names_the_worst_month():
@@ -183,11 +201,17 @@ def test_card_without_test_rows():
 
 
 def test_card_without_a_time():
-    """Where no months are known, the limits name how many rows there were."""
-    trained, evaluation, data = judged()
-    unknown = Data(data.table, data.split, {**data.parts, "train": Part(2000)}, data.missing)
+    """Where rows know no time nothing is said of months: no chapter, no row without a name, no claim in the limits."""
+    trained = train(replace(split(), time=None), SPEC)
+    baselines = fit_baselines(trained)
+    data = describe_data(trained, baselines.linear, "flights/features", HashSplit("id", 0.2, 0.2))
 
-    assert "It has seen 2,000 rows;" in card(trained, evaluation, unknown)
+    text = card(trained, compare(trained, baselines), data)
+
+    assert "It has seen 2,000 rows;" in text
+    assert "## By month" not in text
+    assert "by month" not in text
+    assert "it was not scored by any group." in text
 
 
 def test_card_is_part_of_the_bundle(tmp_path):

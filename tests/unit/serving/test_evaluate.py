@@ -12,7 +12,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from lineage.plots import plots_of
 from lineage.spec import Model, Step, TimeSplit
-from serving.evaluate import calibration, ece, errors, evaluate, gain, importance
+from serving.evaluate import calibration, errors, evaluate, gain, importance
 from serving.scores import auc
 
 OBJECTIVES = ("binary:logistic", "reg:absoluteerror", "reg:squarederror")
@@ -105,14 +105,6 @@ def test_equal_predictions_stay_together():
     assert ((1, 5, 7.0, 0.6),) == table.rows
 
 
-def test_calibration_error_by_hand():
-    """Half of the rows at 0.5 that come true always, half at 0.75 that come true every other time: 0.375."""
-    labels = np.float32([1, 1, 1, 1, 0, 1, 0, 1])
-    margins = np.float32([0] * 4 + [np.log(3)] * 4)
-
-    assert ece(labels, margins) == pytest.approx((0.5 + 0.25) / 2, abs=1e-7)
-
-
 def test_gain_by_hand():
     """A perfect order has all positives first, a constant finds them as they come."""
     labels = np.float32([0, 1, 0, 0])
@@ -169,6 +161,17 @@ def test_a_month_of_one_class_has_no_auc():
 
     assert "" == rows[1]["model_auc"]
     assert float(rows[1]["model_logloss"]) > 0
+
+
+def test_rows_without_a_month_are_in_none():
+    """Where no time is known there is no month to score, and nothing without a name to draw."""
+    labels, given, _ = answers(100)
+
+    found = evaluate("binary:logistic", labels, given, np.full(100, ""))
+
+    assert () == found.tables["months"].rows
+    assert found.plots()["months.csv"].startswith(b"month,rows,")
+    assert 100 == sum(found.tables["calibration"].column("rows"))
 
 
 def test_importance_is_the_boosters():

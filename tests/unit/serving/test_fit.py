@@ -127,7 +127,47 @@ def test_what_a_table_lacks_is_named(tmp_path, tables, change, named):
         fit(replace(STEP, detail=replace(MODEL, **change)), tables, tmp_path / "bundle", Training())
 
 
-def test_cutting_reads_no_row(tmp_path, tables):
+@pytest.mark.parametrize("split", [SPLIT, by_hash("at")], ids=["by time", "by hash"])
+def test_rows_without_a_value_to_split_by_are_counted(tables, split):
+    """They would vanish, or all fall into one part; those without a target do not matter."""
+    rows = pl.scan_parquet(tables).with_row_index()
+    some = pl.when(pl.col("index") < 20).then(None).otherwise("at").alias("at")
+
+    with pytest.raises(DeclarationError, match="18 rows have no 'at', by which they are split"):
+        cut(rows.with_columns(some), replace(MODEL, split=split))
+
+
+@pytest.mark.parametrize("kind", [pl.Datetime("us"), pl.Date()], ids=["datetime", "date"])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"zone": "Asia/Tokyo"}, r"zone='Asia/Tokyo', but column 'at' is .*leave zone out"),
+        ({"tune_from": "2013-02-01T00:00+09:00"}, r"tune_from='2013-02-01T00:00\+09:00', but column 'at' is"),
+        ({"test_from": "2013-02-15T00:00Z"}, r"test_from='2013-02-15T00:00Z', but column 'at' is"),
+    ],
+)
+def test_a_column_without_a_zone_takes_none(tables, kind, change, named):
+    """What a split says of zones is not ignored where the column has none: it is refused."""
+    rows = pl.scan_parquet(tables).with_columns(pl.col("at").dt.replace_time_zone(None).cast(kind))
+
+    with pytest.raises(DeclarationError, match=named):
+        cut(rows, replace(MODEL, split=replace(SPLIT, **change)))
+
+
+def test_metrics_and_manifest_say_the_same(tmp_path, tables):
+    """A score has one value wherever it stands, in six digits; the constant to beat is in the manifest."""
+    found = fitted(tmp_path, tables, "one", Training())
+
+    manifest = load_bundle(tmp_path / "one/bundle").manifest
+    assert {name: found.metrics[name] for name in ("tune", "test")} == manifest["metrics"]
+    assert {"auc", "logloss", "brier", "ece"} == set(found.metrics["tune"])
+    values = [value for name in ("tune", "test", "linear", "base") for value in found.metrics[name].values()]
+    assert [float(f"{value:.6g}") for value in values] == values
+    chance = found.metrics["base_rate"]
+    assert manifest["constant"] == pytest.approx(np.log(chance / (1 - chance)), abs=1e-6)
+
+
+def test_cutting_keeps_no_row(tmp_path, tables):
     """A split is a plan: the files may be larger than memory."""
     split = cut(pl.scan_parquet(list(tables)), MODEL)
 

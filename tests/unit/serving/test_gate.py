@@ -11,8 +11,8 @@ from lineage import Pipeline, by_time, files
 from lineage.errors import DatabaseError, IntegrityError
 from serving import contest
 from serving.bundle import Bundle
-from serving.contest import evaluate, standard_error
-from serving.promotion import Condition, Decision, champion_before, decision_of, told
+from serving.contest import standard_error
+from serving.promotion import Condition, Decision, champion_before, decision_of, read_decision, told
 
 LABELS = np.array([0, 1] * 50, np.float32)
 RIGHT = np.where(LABELS == 1, 2.0, -2.0).astype(np.float32)
@@ -33,10 +33,10 @@ class ColumnEngine:
         return columns[self._feature]
 
 
-def bundle(column, *, objective="binary:logistic", target="late"):
-    """A version that answers with a column of the rows."""
+def bundle(column, *, objective="binary:logistic", target="late", **manifest):
+    """A version that answers with a column of the rows; as many of its training rows were late as not."""
     signature = {"objective": objective, "inputs": [{"name": column, "datatype": "FP32"}]}
-    return Bundle(None, column, signature, {"target": target, "base_rate": 0.5})
+    return Bundle(None, column, signature, {"target": target, "base_rate": 0.5, "constant": 0.0, **manifest})
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def space(step):
 
 @pytest.fixture
 def judge(monkeypatch, space, step):
-    """Evaluates one version against another, both called after columns of the rows."""
+    """Judges one version against another, both called after columns of the rows."""
 
     def run(challenger, champion=None, *, rows=ROWS, versions=(), metrics=None):
         known = {name: bundle(name) for name in ("right", "noisy", "wrong", "gone")} | dict(versions)
@@ -68,7 +68,7 @@ def judge(monkeypatch, space, step):
         monkeypatch.setattr(
             contest, "_test_rows", lambda _space, _step, columns: [rows.select(*dict.fromkeys(columns))]
         )
-        return evaluate(space, step, challenger, champion)
+        return contest.judge(space, step, challenger, champion)
 
     return run
 
@@ -90,7 +90,7 @@ def test_a_challenger_may_not_be_worse_beyond_noise(judge, challenger, champion,
     assert said in found.text
     assert (found.measured["score"], found.measured["rows"]) == ("logloss", 100)
     gap = found.measured["challenger"] - found.measured["champion"]
-    assert found.measured["difference"] == pytest.approx(gap)
+    assert found.measured["difference"] == pytest.approx(gap, abs=1e-5)
     assert passed == (gap <= found.measured["standard_error"])
 
 
@@ -115,16 +115,38 @@ def test_the_first_champion_beats_the_base_rate(judge, challenger, passed, said)
 
     assert found.passed == passed
     assert said in found.text
-    assert (found.measured["champion"], found.measured["base_rate"]) == (None, pytest.approx(np.log(2)))
+    assert (found.measured["champion"], found.measured["base"]) == (None, pytest.approx(np.log(2), rel=1e-5))
 
 
-def test_a_base_rate_of_nothing_can_be_beaten(judge):
-    """Where the training rows were all alike, the base rate's loss is endless, and still recorded as JSON."""
-    always = Bundle(None, "right", bundle("right").signature, {"target": "late", "base_rate": 0.0})
+@pytest.mark.parametrize(
+    ("objective", "constant", "passed", "said"),
+    [
+        ("reg:absoluteerror", 0.0, False, "the median 0, with 0.2, is not beaten"),
+        ("reg:squarederror", 0.5, True, "the mean 0.5, with 0.5, is beaten"),
+    ],
+)
+def test_a_regression_s_first_champion_beats_its_own_constant(judge, objective, constant, passed, said):
+    """Of a skewed target the mean is easily beaten in absolute error: the bar is the constant of the objective."""
+    rows = pl.DataFrame({"right": np.full(100, 0.25, np.float32), "late": np.float32([0, 0, 0, 0, 1] * 20)})
+    rows = rows if objective == "reg:absoluteerror" else rows.with_columns(late=LABELS)
+    version = bundle("right", objective=objective, constant=constant)
+    if passed:
+        rows = rows.with_columns(right=LABELS * np.float32(0.5) + np.float32(0.25))
 
-    found = judge("right", versions={"right": always})
+    found = judge("right", rows=rows, versions={"right": version})
 
-    assert (found.passed, found.measured["base_rate"]) == (True, None)
+    assert (found.passed, found.measured["score"]) == (passed, "mae")
+    assert said in found.text
+
+
+def test_a_version_that_does_not_know_its_constant_is_no_first_champion(judge):
+    """A bundle from before constants were kept says so instead of being measured by something else."""
+    old = Bundle(None, "right", bundle("right").signature, {"target": "late", "base_rate": 0.5})
+
+    found = judge("right", versions={"right": old})
+
+    assert not found.passed
+    assert "train it again" in found.text
 
 
 def test_a_regression_is_judged_by_its_mae(judge):
@@ -181,10 +203,10 @@ def test_a_version_that_cannot_be_loaded_does_not_pass(judge, monkeypatch, space
         monkeypatch.setattr(contest, "load_version", load)
 
     refuse(IntegrityError("model.ubj is missing.", "model.ubj", "a", None))
-    assert "cannot be scored: model.ubj is missing" in evaluate(space, step, "right", None).text
+    assert "cannot be scored: model.ubj is missing" in contest.judge(space, step, "right", None).text
     refuse(DatabaseError("gone"))
     with pytest.raises(DatabaseError):
-        evaluate(space, step, "right", None)
+        contest.judge(space, step, "right", None)
 
 
 def test_one_row_shows_no_noise():
@@ -223,7 +245,7 @@ def test_a_decision_is_read_as_it_was_kept():
     found = made.to_json()
     read = decision_of({**found, "digest": found["version"], "decided_at": made.decided_at})
 
-    assert read == made
+    assert read == read_decision(found) == made
     assert (made.champion, made.reasons) == ("b" * 64, ("worse",))
 
 

@@ -1,5 +1,7 @@
 """Models are found by name, and a bundle's copy holds exactly the bundle."""
 
+from types import SimpleNamespace
+
 import polars as pl
 import pytest
 
@@ -8,6 +10,8 @@ from lineage.discover import Project
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.settings import Settings
+from lineage.versions import sha256_file
+from serving import registry
 from serving.bundle import load_bundle, write_bundle
 from serving.registry import champion_digest, copy_bundle, find_model
 from serving.train import ModelSpec, Split, train
@@ -74,6 +78,23 @@ def test_a_copy_holds_the_bundle_and_nothing_else(tmp_path, bundle_files):
 
     assert load_bundle(copied).name == "shop-late"
     assert sorted(path.name for path in copied.iterdir()) == sorted(set(bundle_files) - {"metrics.json"})
+
+
+@pytest.mark.parametrize("name", ["signature", "manifest", "late"])
+def test_a_model_may_be_called_like_a_file_of_its_bundle(tmp_path, bundle_files, name):
+    """Metrics are data/metrics/shop/NAME.json, which is another file than the bundle's NAME.json."""
+    metrics = bundle_files.pop("metrics.json")
+    paths = {f"data/models/shop/{name}/{file}": path for file, path in bundle_files.items()}
+    paths |= {f"data/metrics/shop/{name}.json": metrics, f"data/metrics/shop/{name}/scores.csv": metrics}
+    named = [SimpleNamespace(path=path, md5=path, sha256=sha256_file(place)) for path, place in paths.items()]
+    digest = sha256_file(bundle_files["manifest.json"])
+    space = SimpleNamespace(
+        settings=Settings(tmp_path, tmp_path / "home"), objects=SimpleNamespace(path=lambda md5: paths[md5])
+    )
+
+    loaded = registry._load(space, SimpleNamespace(dataset=f"shop/{name}", sha256=digest, files=named))
+
+    assert (loaded.digest, loaded.name) == (digest, "shop-late")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.ubj"])

@@ -112,6 +112,15 @@ def test_months_of_dates_and_datetimes(times, expected):
     assert expected == periods(batch.months).tolist()
 
 
+def test_the_span_of_rows_is_read_without_their_features():
+    """First and last month by one small query, also where the features could not even be encoded."""
+    frame = table(20).with_columns(pl.lit(1e300).alias("wind"))
+
+    assert ("2013-01", "2013-12") == rows(frame.lazy(), time="at").span()
+    assert (None, None) == rows(frame.clear().lazy(), time="at").span()
+    assert (None, None) == rows(frame.lazy()).span()
+
+
 def test_months_of_other_time_zones_are_those_of_utc():
     """New Year's Eve in New York is January for the clock that splits are written in."""
     at = pl.Series("at", [datetime(2012, 12, 31, 22)]).dt.replace_time_zone("America/New_York")

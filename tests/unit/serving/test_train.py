@@ -197,7 +197,7 @@ def test_what_training_reports():
     assert trained.rows == {"train": 400, "tune": 200, "test": 150}
     assert parts.train["late"].mean() == pytest.approx(trained.base_rate, abs=1e-15)
     assert {"tune", "test"} == set(trained.metrics)
-    assert {"auc", "logloss", "brier"} == set(trained.metrics["test"])
+    assert {"auc", "logloss", "brier", "ece"} == set(trained.metrics["test"])
     assert (trained.device.requested, trained.device.name) == ("auto", "cpu")
 
 
