@@ -5,23 +5,37 @@ back, and how to aggregate. For a row at time t it covers the events of the same
 
     t - window <= known_at < t
 
-so an event known at exactly t is not seen. Sums are made of integers (floats as fixed-point numbers), so
-that a result does not depend on the order of additions, and the same events alone give the same bits.
+in elapsed time, so an event known at exactly t is not seen, and a day is 24 hours on every clock. Sums are made
+of integers (floats as fixed-point numbers, Decimals by their own scale), so that a result does not depend on the
+order of additions, and the same events alone give the same bits.
+
+Nothing is computed before the frame is collected, and then not within bounded memory: filters, selections and
+differences stream, but each sort, each running total or rolling window by key and each as-of join by key (in
+Polars an in-memory join also under the streaming engine) holds all its rows and events. Memory grows with them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_args
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, get_args
 
 import polars as pl
 
+from lineage import operands
 from lineage.errors import DeclarationError
-from lineage.spec import Aggregation, History
+from lineage.spec import Aggregation, History, duration
 
 _SUMMED = ("count", "sum", "mean", "share")
-_AT, _FROM, _ORDER = "__history_at", "__history_from", "__history_order"
+_MOST_DECIMALS = 15
+_LONGEST = timedelta(days=36_525)
+_DIGITS = 38
+# Of these no sum of as many events as there can be leaves 64 bits.
+_NARROW = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
+
+# When a row asks or an event was known, on one clock; where a row's window begins; the rows' own order.
+_AT, _ASKED, _FROM, _ORDER = (f"{operands.PRIVATE}{name}" for name in ("at", "asked", "from", "order"))
 
 
 def history(
@@ -32,24 +46,42 @@ def history(
     window: str,
     agg: Aggregation = "mean",
     decimals: int | None = None,
+    known_within: str = "28d",
 ) -> History:
     """Declare an aggregate over past events; `with_history` computes it.
 
     `keys` are columns of rows and events that must be equal (none: all events; a null equals nothing).
-    `value` is a numeric or Boolean column of the events; where it is null or NaN, or `known_at` is null, an
-    event does not count. `window` is a
-    Polars duration such as "4h" or "14d". `agg`: count (needs no value), sum, mean, share (the mean of a
-    Boolean), min, max, or last (the value known latest; of several known at one instant, the last in the
-    events' order). To sum floats, say of how many `decimals`: they become fixed-point numbers.
+    `value` is a column of the events; where it is null or NaN, or `known_at` is null, an event does not count.
+    `window` is elapsed time such as "4h" or "14d": 1d is 24 hours, 1w is 7 days, in every time zone.
+    `agg`: count (needs no value), sum, mean, share (the mean of a Boolean), min, max (all of numbers or
+    Booleans), or last (of anything: the value known latest; of several known at one instant, the last in the
+    events' order). To add floats, say how many `decimals` count, 0 to 15: they become fixed-point numbers.
+    Decimals are added exactly; with `decimals` they are first rounded to these, half to even.
+
+    `known_within` is the longest time from when an event happens, by which its monthly partition is chosen, until
+    it is known: together with the window it says how many earlier months a table reads (`spec.months_back`).
     """
     if agg not in get_args(Aggregation):
         raise DeclarationError(f"history(agg={agg!r}): aggregate with one of {', '.join(get_args(Aggregation))}.")
     if value is None and agg != "count":
         raise DeclarationError(f"history(agg={agg!r}) needs a value; only count can do without.")
-    if not re.fullmatch(r"(\d+(us|ms|s|m|h|d|w))+", window):
-        raise DeclarationError(f"history(window={window!r}): write a duration such as 4h, 14d or 1h30m.")
+    if decimals is not None and (type(decimals) is not int or not 0 <= decimals <= _MOST_DECIMALS):
+        raise DeclarationError(f"history(decimals={decimals!r}): count the decimals that matter, 0 to 15.")
+    if not _elapsed("window", window):
+        raise DeclarationError(f"history(window={window!r}) holds no event; write a duration such as 4h or 14d.")
+    _elapsed("known_within", known_within)
     named = (keys,) if isinstance(keys, str) else tuple(keys)
-    return History(named, value, known_at, window, agg, decimals)
+    return History(named, value, known_at, window, agg, decimals, known_within)
+
+
+def _elapsed(name: str, text: str) -> timedelta:
+    try:
+        elapsed = duration(text)
+    except DeclarationError as error:
+        raise DeclarationError(f"history({name}={text!r}): {error}") from error
+    if elapsed > _LONGEST:
+        raise DeclarationError(f"history({name}={text!r}) is longer than a century; make it shorter.")
+    return elapsed
 
 
 def with_history(
@@ -57,38 +89,67 @@ def with_history(
 ) -> pl.LazyFrame:
     """`rows` with one column for each of `aggregates`, in the rows' own order.
 
-    `at` is the time at which a row's features are wanted. count is UInt32 and 0 where there was nothing;
-    the others are null there. sum is Int64 (Float64 with decimals), mean and share are Float64, min, max
-    and last have the type of the value. Raises DeclarationError where floats are to be summed without `decimals`.
+    `at` is the time at which a row's features are wanted: a Datetime, or a Date if `known_at` is one too. count is
+    UInt32 and 0 where there was nothing; the others are null there. sum is Int64 (of Decimals a Decimal of their
+    scale, with decimals Float64), mean and share are Float64, min, max and last have the type of the value.
+    Raises DeclarationError where the columns do not fit (see `lineage.operands`).
     """
-    events = events.with_columns(pl.selectors.float().fill_nan(None))
-    _refuse_floats(events.collect_schema(), aggregates)
-    ordered = rows.with_row_index(_ORDER).sort(at, maintain_order=True)
+    asked, known = rows.collect_schema(), events.collect_schema()
+    operands.check(asked, at, known, aggregates)
+    past = _Past(
+        events.with_columns(pl.selectors.float().fill_nan(None)), known, asked, _unit(at, asked, known, aggregates)
+    )
+    ordered = rows.with_row_index(_ORDER).with_columns(past.instant(at, asked[at]).alias(_ASKED))
+    ordered = asking = ordered.sort(_ASKED, maintain_order=True)
     for group in _groups(aggregates):
-        ordered = _add_sums(ordered, at, events, group)
+        ordered = _add_sums(ordered, past, group)
     for name, item in aggregates.items():
         if item.agg == "last":
-            ordered = _add_last(ordered, at, events, name, item)
+            ordered = _add_last(ordered, past, name, item)
         elif item.agg not in _SUMMED:
-            ordered = _add_extreme(ordered, at, events, name, item)
-    columns = rows.collect_schema().names()
-    return ordered.sort(_ORDER).select(*columns, *aggregates)
+            ordered = _add_extreme(ordered, asking, past, name, item)
+    return ordered.sort(_ORDER).select(*asked, *aggregates)
 
 
-def _refuse_floats(schema: pl.Schema, aggregates: Mapping[str, History]) -> None:
-    for name, item in aggregates.items():
-        kind = schema.get(item.value) if item.value else None
-        if kind is not None and kind.is_float() and item.agg in _SUMMED and item.decimals is None:
-            raise DeclarationError(
-                f"{name}: {item.agg} of {item.value!r}, which is {kind}; a sum of floats depends on their order, "
-                "so say how many decimals count: history(…, decimals=2)."
-            )
+@dataclass(frozen=True)
+class _Past:
+    """Events, their columns, and those of the rows that look back on them."""
+
+    events: pl.LazyFrame
+    kinds: pl.Schema
+    asked: pl.Schema
+    unit: Literal["us", "ns"]
+
+    def known(self, item: History, values: Mapping[str, str]) -> pl.LazyFrame:
+        """Keys, time and `values` (column by its new name) of the events that can count, in the order in which they
+        became known; a null key is like no other."""
+        # A key that the rows' type cannot hold is no row's key.
+        keys = (pl.col(key).cast(self.asked[key], strict=False) for key in item.keys)
+        when = self.instant(item.known_at, self.kinds[item.known_at]).alias(_AT)
+        renamed = (pl.col(column).alias(name) for name, column in values.items())
+        present = pl.all_horizontal(pl.col(name).is_not_null() for name in (*item.keys, _AT))
+        return self.events.select(*keys, when, *renamed).filter(present).sort(_AT, maintain_order=True)
+
+    def instant(self, column: str, kind: pl.DataType) -> pl.Expr:
+        """A time or day as an instant on the one clock: UTC without saying so, in the finer unit of the two."""
+        when = pl.col(column)
+        if isinstance(kind, pl.Datetime) and kind.time_zone:
+            when = when.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        # What lies beyond the years of nanoseconds is never reached.
+        return when.cast(pl.Datetime(self.unit), strict=False)
+
+    def start(self, window: timedelta) -> pl.Expr:
+        """When the window of a row begins."""
+        return pl.col(_ASKED) - pl.lit(window, dtype=pl.Duration(self.unit))
+
+    def kind(self, item: History) -> pl.DataType:
+        """The type of its value."""
+        return pl.Null() if item.value is None else self.kinds[item.value]
 
 
-def _known(events: pl.LazyFrame, keys: tuple[str, ...], known_at: str) -> pl.LazyFrame:
-    """The events that can count, in the order in which they became known; a null key is like no other."""
-    present = pl.all_horizontal(pl.col(name).is_not_null() for name in (*keys, known_at))
-    return events.filter(present).sort(known_at, maintain_order=True)
+def _unit(at: str, asked: pl.Schema, known: pl.Schema, aggregates: Mapping[str, History]) -> Literal["us", "ns"]:
+    kinds = (asked[at], *(known[item.known_at] for item in aggregates.values()))
+    return "ns" if any(isinstance(kind, pl.Datetime) and kind.time_unit == "ns" for kind in kinds) else "us"
 
 
 def _groups(aggregates: Mapping[str, History]) -> Iterable[dict[str, History]]:
@@ -100,54 +161,117 @@ def _groups(aggregates: Mapping[str, History]) -> Iterable[dict[str, History]]:
     return groups.values()
 
 
-def _add_sums(rows: pl.LazyFrame, at: str, events: pl.LazyFrame, group: Mapping[str, History]) -> pl.LazyFrame:
-    first = next(iter(group.values()))
-    totals = _running_totals(events, first.keys, first.known_at, group)
-    rows = _as_of(rows, at, totals, first.keys, "now")
-    for window in dict.fromkeys(item.window for item in group.values()):
-        same = {name: item for name, item in group.items() if item.window == window}
-        rows = rows.with_columns(pl.col(at).dt.offset_by(f"-{window}").alias(_FROM))
-        rows = _as_of(rows, _FROM, totals, first.keys, "then")
-        rows = rows.with_columns(_difference(name, item) for name, item in same.items())
-        rows = rows.drop(pl.selectors.ends_with("__then"), _FROM)
-    return rows.drop(pl.selectors.ends_with("__now"))
+def _add_sums(rows: pl.LazyFrame, past: _Past, group: Mapping[str, History]) -> pl.LazyFrame:
+    keys = next(iter(group.values())).keys
+    terms = {name: term for item in group.values() for name, term in _terms(item, past.kind(item)).items()}
+    totals = _running_totals(past, group, terms)
+    rows = _as_of(rows, _ASKED, totals.rename({name: _now(name) for name in terms}), keys).drop(_AT)
+    for window in dict.fromkeys(item.span for item in group.values()):
+        same = {name: item for name, item in group.items() if item.span == window}
+        rows = rows.with_columns(past.start(window).alias(_FROM))
+        rows = _as_of(rows, _FROM, totals.rename({name: _then(name) for name in terms}), keys)
+        rows = rows.with_columns(_difference(item, past.kind(item)).alias(name) for name, item in same.items())
+        rows = rows.drop(*map(_then, terms), _AT, _FROM)
+    return rows.drop(*map(_now, terms))
 
 
-def _running_totals(
-    events: pl.LazyFrame, keys: tuple[str, ...], known_at: str, group: Mapping[str, History]
-) -> pl.LazyFrame:
+def _running_totals(past: _Past, group: Mapping[str, History], terms: Mapping[str, pl.Expr]) -> pl.LazyFrame:
     """Per key, ordered by time: how many values and which sum were known up to and including each event."""
-    totals: dict[str, pl.Expr] = {}
-    for item in group.values():
-        counted = pl.lit(value=True) if item.value is None else pl.col(item.value).is_not_null()
-        totals[_total("n", item)] = _per_key(counted.cast(pl.Int64).cum_sum(), keys)
-        if item.value is not None:
-            totals[_total("s", item)] = _per_key(_whole(item).fill_null(0).cum_sum(), keys)
-    needed = dict.fromkeys([*keys, known_at, *(item.value for item in group.values() if item.value)])
-    known = _known(events.select(*needed), keys, known_at)
-    return known.select(*keys, pl.col(known_at).alias(_AT), *(total.alias(name) for name, total in totals.items()))
+    first = next(iter(group.values()))
+    values = {_value(item.value): item.value for item in group.values() if item.value is not None}
+    totals = (_per_key(term.cum_sum(), first.keys).alias(name) for name, term in terms.items())
+    return past.known(first, values).select(*first.keys, _AT, *totals)
 
 
-def _per_key(expression: pl.Expr, keys: tuple[str, ...]) -> pl.Expr:
-    return expression.over(keys) if keys else expression
+def _terms(item: History, kind: pl.DataType) -> dict[str, pl.Expr]:
+    """What one event adds to which running total: to their number, and to the sum of its values."""
+    counted = pl.col(_AT if item.value is None else _value(item.value)).is_not_null().cast(pl.Int64)
+    if item.agg == "count":
+        return {_total("n", item): counted}
+    return {_total("n", item): counted, _total("s", item): _whole(item, kind).fill_null(0)}
 
 
-def _whole(item: History) -> pl.Expr:
-    """The value as an integer: exact for integers and Booleans, a fixed-point number for the rest."""
+def _whole(item: History, kind: pl.DataType) -> pl.Expr:
+    """The value as what adds exactly: an integer, a fixed-point number, or a Decimal of its own scale."""
+    value = pl.col(_value(item.value))
+    if isinstance(kind, pl.Decimal):
+        rounded = value.cast(pl.Decimal(_DIGITS, _places(item, kind)))
+        return rounded if item.decimals is None else rounded.to_physical()
+    if kind.is_float():
+        return (value.cast(pl.Float64) * _scale(item, kind)).round().cast(pl.Int128)
+    return value.cast(pl.Int64 if kind in _NARROW else pl.Int128)
+
+
+def _places(item: History, kind: pl.DataType) -> int:
+    """By how many decimal places a sum of such values is shifted."""
+    own = kind.scale if isinstance(kind, pl.Decimal) else 0
+    return own if item.decimals is None or kind.is_integer() or isinstance(kind, pl.Boolean) else item.decimals
+
+
+def _scale(item: History, kind: pl.DataType) -> float:
+    return float(10 ** _places(item, kind))
+
+
+def _difference(item: History, kind: pl.DataType) -> pl.Expr:
+    """What was known at the row's time less what was known before the window: the window's own total."""
+
+    def within(what: str) -> pl.Expr:
+        total = _total(what, item)
+        return pl.col(_now(total)).fill_null(0) - pl.col(_then(total)).fill_null(0)
+
+    count = within("n")
+    if item.agg == "count":
+        return count.cast(pl.UInt32)
+    return pl.when(count > 0).then(_of_sum(item, kind, within("s"), count))
+
+
+def _of_sum(item: History, kind: pl.DataType, summed: pl.Expr, count: pl.Expr) -> pl.Expr:
+    if item.agg == "sum" and item.decimals is None:
+        return summed if isinstance(kind, pl.Decimal) else summed.cast(pl.Int64)
+    whole = summed.to_physical()
+    scale = _scale(item, kind)
+    return whole / scale if item.agg == "sum" else whole / (count.cast(pl.Float64) * scale)
+
+
+def _add_last(rows: pl.LazyFrame, past: _Past, name: str, item: History) -> pl.LazyFrame:
     assert item.value is not None
-    value = pl.col(item.value)
-    return (value * item.scale).round().cast(pl.Int64) if item.decimals is not None else value.cast(pl.Int64)
+    known = (
+        past.known(item, {name: item.value})
+        .filter(pl.col(name).is_not_null())
+        # as-of takes the last of equal times only if there is one left
+        .group_by(*item.keys, _AT, maintain_order=True)
+        .last()
+        .sort(_AT, maintain_order=True)
+    )
+    fresh = pl.col(_AT) >= past.start(item.span)
+    found = _as_of(rows, _ASKED, known, item.keys)
+    return found.with_columns(pl.when(fresh).then(pl.col(name)).alias(name)).drop(_AT)
 
 
-def _total(kind: str, item: History) -> str:
-    return f"{kind}__{item.value}__{item.decimals}"
+def _add_extreme(rows: pl.LazyFrame, asking: pl.LazyFrame, past: _Past, name: str, item: History) -> pl.LazyFrame:
+    """Extremes have no running total: rows and events go through one rolling window together."""
+    assert item.value is not None
+    asked = asking.select(*item.keys, pl.col(_ASKED).alias(_AT), _ORDER)
+    together = pl.concat([asked, past.known(item, {name: item.value})], how="diagonal").sort(_AT, maintain_order=True)
+    found = together.with_columns(_rolling(pl.col(name), past.kind(item), item).alias(name))
+    return rows.join(
+        found.filter(pl.col(_ORDER).is_not_null()).select(_ORDER, name), on=_ORDER, how="left", maintain_order="left"
+    )
 
 
-def _as_of(rows: pl.LazyFrame, at: str, totals: pl.LazyFrame, keys: tuple[str, ...], suffix: str) -> pl.LazyFrame:
-    names = [name for name in totals.collect_schema().names() if name not in (*keys, _AT)]
-    renamed = totals.rename({name: f"{name}__{suffix}" for name in names})
+def _rolling(value: pl.Expr, kind: pl.DataType, item: History) -> pl.Expr:
+    # Of Decimals Polars finds no rolling extreme, but of their ranks.
+    ranked = isinstance(kind, pl.Decimal)
+    looked_at = value.rank("dense") if ranked else value
+    rolling = looked_at.rolling_min_by if item.agg == "min" else looked_at.rolling_max_by
+    found = _per_key(rolling(_AT, window_size=item.span, closed="left"), item.keys)
+    return value.drop_nulls().unique().sort().gather(found - 1) if ranked else found
+
+
+def _as_of(rows: pl.LazyFrame, at: str, known: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+    """`rows` with what of their keys was known last before their time `at`."""
     return rows.join_asof(
-        renamed,
+        known,
         left_on=at,
         right_on=_AT,
         by=list(keys) or None,
@@ -155,59 +279,24 @@ def _as_of(rows: pl.LazyFrame, at: str, totals: pl.LazyFrame, keys: tuple[str, .
         allow_exact_matches=False,
         check_sortedness=False,
         coalesce=False,
-    ).drop(_AT)
-
-
-def _difference(name: str, item: History) -> pl.Expr:
-    """What was known at the row's time less what was known before the window: the window's own total."""
-
-    def within(kind: str) -> pl.Expr:
-        total = _total(kind, item)
-        return pl.col(f"{total}__now").fill_null(0) - pl.col(f"{total}__then").fill_null(0)
-
-    count = within("n")
-    if item.agg == "count":
-        return count.cast(pl.UInt32).alias(name)
-    summed = within("s") if item.decimals is None else within("s") / item.scale
-    result = summed if item.agg == "sum" else within("s") / (count * item.scale)
-    return pl.when(count > 0).then(result).alias(name)
-
-
-def _add_last(rows: pl.LazyFrame, at: str, events: pl.LazyFrame, name: str, item: History) -> pl.LazyFrame:
-    assert item.value is not None
-    known = (
-        _known(events, item.keys, item.known_at)
-        .select(*item.keys, pl.col(item.known_at).alias(_AT), pl.col(item.value).alias(name))
-        .filter(pl.col(name).is_not_null())
-        # as-of takes the last of equal times only if there is one left
-        .group_by(*item.keys, _AT, maintain_order=True)
-        .last()
-        .sort(_AT, maintain_order=True)
     )
-    joined = rows.join_asof(
-        known,
-        left_on=at,
-        right_on=_AT,
-        by=list(item.keys) or None,
-        strategy="backward",
-        allow_exact_matches=False,
-        check_sortedness=False,
-        coalesce=False,
-    )
-    fresh = pl.col(_AT) >= pl.col(at).dt.offset_by(f"-{item.window}")
-    return joined.with_columns(pl.when(fresh).then(pl.col(name)).alias(name)).drop(_AT)
 
 
-def _add_extreme(rows: pl.LazyFrame, at: str, events: pl.LazyFrame, name: str, item: History) -> pl.LazyFrame:
-    """Extremes have no running total: rows and events go through one rolling window together."""
-    assert item.value is not None
-    asked = rows.select(*item.keys, pl.col(at).alias(_AT), _ORDER)
-    known = _known(events, item.keys, item.known_at).select(
-        *item.keys, pl.col(item.known_at).alias(_AT), pl.col(item.value).alias(name)
-    )
-    together = pl.concat([asked, known], how="diagonal").sort(_AT, maintain_order=True)
-    rolling = pl.col(name).rolling_min_by if item.agg == "min" else pl.col(name).rolling_max_by
-    found = together.with_columns(_per_key(rolling(_AT, window_size=item.window, closed="left"), item.keys).alias(name))
-    return rows.join(
-        found.filter(pl.col(_ORDER).is_not_null()).select(_ORDER, name), on=_ORDER, how="left", maintain_order="left"
-    )
+def _per_key(expression: pl.Expr, keys: Sequence[str]) -> pl.Expr:
+    return expression.over(keys) if keys else expression
+
+
+def _value(column: str | None) -> str:
+    return f"{operands.PRIVATE}value_{column}"
+
+
+def _total(what: str, item: History) -> str:
+    return f"{operands.PRIVATE}{what}_{item.value!r}" + (f"_{item.decimals}" if what == "s" else "")
+
+
+def _now(total: str) -> str:
+    return f"{total}__now"
+
+
+def _then(total: str) -> str:
+    return f"{total}__then"

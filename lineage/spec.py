@@ -6,11 +6,10 @@ these, so they cannot disagree. `lineage.pipeline` is what an author writes them
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,8 +17,17 @@ from lineage.errors import DeclarationError
 
 Kind = Literal["fetch", "source", "table", "model"]
 
-_SHORTEST_MONTH_DAYS = 28
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SHORTEST_MONTH = timedelta(days=28)
+_UNITS = {
+    "us": timedelta(microseconds=1),
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(hours=24),
+    "w": timedelta(days=7),
+}
+_PART = r"(\d+)(us|ms|s|m|h|d|w)"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 
 Aggregation = Literal["count", "sum", "mean", "share", "min", "max", "last"]
@@ -155,11 +163,17 @@ class History:
     window: str
     agg: Aggregation
     decimals: int | None
+    known_within: str = "28d"
 
     @property
-    def scale(self) -> int:
-        """What a value is multiplied with to become an integer."""
-        return int(10 ** (self.decimals or 0))
+    def span(self) -> timedelta:
+        """The window as elapsed time: a day has 24 hours, also where the clock is put back."""
+        return duration(self.window)
+
+    @property
+    def reach(self) -> timedelta:
+        """How long before a row's time an event that counts can have happened."""
+        return self.span + duration(self.known_within)
 
 
 @dataclass(frozen=True)
@@ -277,19 +291,26 @@ def by_hash(column: str, *, tune: float = 0.2, test: float = 0.2) -> HashSplit:
     return HashSplit(column, tune, test)
 
 
+def duration(text: str) -> timedelta:
+    """The elapsed time that is written as 4h, 14d or 1h30m: 1d is 24 hours, 1w is 7 of these days."""
+    if not re.fullmatch(f"({_PART})+", text):
+        raise DeclarationError(f"{text!r} is no duration; write one such as 4h, 14d or 1h30m.")
+    try:
+        return sum((int(count) * _UNITS[unit] for count, unit in re.findall(_PART, text)), timedelta())
+    except OverflowError as error:
+        raise DeclarationError(f"{text!r} is longer than time can be counted.") from error
+
+
 def months_back(aggregates: Mapping[str, History]) -> int:
     """How many earlier monthly partitions hold every event that `aggregates` can see.
 
-    A month has at least 28 days. One more month than the longest window covers, because an event stands in
-    the month it belongs to and may become known in the next.
+    The longest window and its `known_within`, in months of 28 days, which no month is shorter than. An event
+    stands in the month in which it happened; it may have become known up to `known_within` later. The time of a
+    row must lie in the month of its own partition: a later one would miss events of months that are not read, an
+    earlier one needs a `known_within` that is longer by as much.
     """
-    days = max((_days(item.window) for item in aggregates.values()), default=0.0)
-    return math.ceil(days / _SHORTEST_MONTH_DAYS) + 1
-
-
-def _days(window: str) -> float:
-    parts = re.findall(r"(\d+)(us|ms|s|m|h|d|w)", window)
-    return sum(int(count) * _SECONDS[unit] for count, unit in parts) / _SECONDS["d"]
+    longest = max((item.reach for item in aggregates.values()), default=_SHORTEST_MONTH)
+    return -(-longest // _SHORTEST_MONTH)
 
 
 def _instant(column: str, text: str) -> datetime:

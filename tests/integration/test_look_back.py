@@ -2,6 +2,9 @@
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
+
+from lineage.history import history, with_history
 
 REPEATS = """
 
@@ -65,16 +68,27 @@ def test_a_correction_recomputes_the_months_that_look_back_on_it(shop):
 
 
 def test_a_month_that_lands_late_is_seen_by_later_ones(shop):
-    """February comes after March: March is computed again, and as if all had come in their order."""
-    in_order = shop.contents("data/tables/shop/repeats")
-    february = shop.raw("orders/2020-02")
-    held_back = february.read_text()
-    february.write_text("id,at,product,amount,late\n")
+    """May's file comes after June's: June is computed again, and as if both had come in their order."""
+    shop.write_month("2020-05")
+    held_back = [shop.raw(f"{name}/2020-05") for name in ("orders", "visits")]
+    for path in held_back:
+        path.rename(path.with_suffix(".later"))
+    shop.write_month("2020-06")
     shop.run()
+    without_may = pl.read_parquet(shop.table("repeats/2020-06"))
 
-    february.write_text(held_back)
+    for path in held_back:
+        path.with_suffix(".later").rename(path)
 
-    assert {"repeats[2020-02]", "repeats[2020-03]", "repeats[2020-04]"} == {
-        label for label in shop.run() if label.startswith("repeats")
-    }
-    assert in_order == shop.contents("data/tables/shop/repeats")
+    assert {"repeats[2020-05]", "repeats[2020-06]"} == {label for label in shop.run() if label.startswith("repeats")}
+    orders = [pl.scan_parquet(shop.table(f"orders/2020-0{month}")) for month in (4, 5, 6)]
+    in_order = _sold(orders[-1], pl.concat(orders))
+    assert_frame_equal(in_order, pl.read_parquet(shop.table("repeats/2020-06")).select("id", "sold_28d"))
+    assert not in_order.equals(without_may.select("id", "sold_28d"))
+
+
+def _sold(orders, past):
+    """What the table holds, computed of all months at once."""
+    sold = history(keys="product", value="amount", known_at="at", window="28d", agg="sum")
+    found = with_history(orders, at="at", events=past, aggregates={"sold_28d": sold})
+    return found.select("id", "sold_28d").sort("id").collect()

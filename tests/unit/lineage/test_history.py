@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -145,6 +146,16 @@ def test_as_many_months_as_the_longest_window_can_reach() -> None:
     assert months_back(days) == 3
 
 
+def test_as_many_months_as_it_takes_until_an_event_is_known() -> None:
+    """What is known at once needs no month more than the window; what is known after 90 days needs four."""
+    known = {
+        within: history(known_at="known", window="1h", agg="count", known_within=within) for within in ("0h", "90d")
+    }
+
+    assert [1, 4] == [months_back({"only": item}) for item in known.values()]
+    assert months_back(known) == 4
+
+
 def test_a_share_is_of_booleans() -> None:
     """Two of three."""
     events = _events(("a", 1, -3), ("a", 0, -2), ("a", 1, -1)).with_columns(v=pl.col("v") == 1)
@@ -158,13 +169,187 @@ def test_a_share_is_of_booleans() -> None:
         ({"agg": "median", "value": "v"}, "median"),
         ({"agg": "mean"}, "needs a value"),
         ({"value": "v", "window": "5 days"}, "5 days"),
+        ({"value": "v", "window": "0h"}, "holds no event"),
+        ({"value": "v", "window": "9999w"}, "longer than a century"),
+        ({"value": "v", "window": "9" * 30 + "w"}, "longer than time"),
+        ({"value": "v", "known_within": "soon"}, "known_within='soon'"),
+        ({"value": "v", "decimals": -1}, "0 to 15"),
+        ({"value": "v", "decimals": 16}, "0 to 15"),
+        ({"value": "v", "decimals": 1.5}, "0 to 15"),
     ],
-    ids=["unknown aggregation", "no value", "no duration"],
+    ids=[
+        *("unknown aggregation", "no value", "no duration", "nothing", "a century", "beyond time"),
+        *("no time", "negative decimals", "too many decimals", "half a decimal"),
+    ],
 )
 def test_a_mistake_is_named_where_it_is_made(given: dict[str, Any], named: str) -> None:
     """Declaring is where an author hears of it."""
     with pytest.raises(DeclarationError, match=named):
         history(**{"known_at": "known", "window": "1h", **given})
+
+
+MONEY = (Decimal("1.75"), Decimal("0.50"), Decimal("-2.30"))
+
+
+def _of_values(values: Any, kind: Any, agg: str, **given: Any) -> Any:
+    """An aggregate of `values`, known a minute apart before noon."""
+    known = [NOON - timedelta(minutes=len(values) - place) for place in range(len(values))]
+    events = pl.LazyFrame({"v": pl.Series(values, dtype=kind), "known": pl.Series(known, dtype=TIME)})
+    item = history(value="v", known_at="known", window="1h", agg=agg, **given)  # type: ignore[arg-type]
+    return _computed(_rows(("a", 0)), events, found=item)[0]["found"]
+
+
+@pytest.mark.parametrize(
+    ("agg", "expected"),
+    [("sum", Decimal("-0.05")), ("mean", -0.05 / 3), ("min", MONEY[2]), ("max", MONEY[0]), ("last", MONEY[2])],
+)
+def test_decimals_are_exact_by_their_own_scale(agg: str, expected: Any) -> None:
+    """Cents stay cents: a sum is a Decimal, a mean a float."""
+    found = _of_values(MONEY, pl.Decimal(10, 2), agg)
+
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_decimals_of_fewer_places_are_rounded_first() -> None:
+    """1.8 + 0.5 - 2.3, as Float64."""
+    assert _of_values(MONEY, pl.Decimal(10, 2), "sum", decimals=1) == 0.0
+
+
+def test_large_sums_do_not_wrap_around() -> None:
+    """The mean of four large numbers is large, also where their sum as integers leaves 64 bits."""
+    assert _of_values([4e18] * 4, pl.Float64, "mean", decimals=3) == 4e18
+    assert _of_values([4 * 10**18] * 4, pl.Int64, "mean") == 4e18
+
+
+def test_the_scale_leaves_narrow_numbers_alone() -> None:
+    """100 fits into 8 bits, 100.00 as a fixed-point number does not."""
+    assert _of_values([100, 100], pl.Int8, "mean", decimals=2) == 100.0
+
+
+@pytest.mark.parametrize("agg", ["sum", "mean", "share", "min", "max"])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("x", "String"), (timedelta(1), "Duration"), (date(2013, 1, 1), "Date")],
+    ids=["str", "td", "day"],
+)
+def test_what_is_no_number_is_refused_by_name(agg: str, value: Any, kind: str) -> None:
+    """A duration is not quietly a number of microseconds."""
+    with pytest.raises(
+        DeclarationError, match=rf"found: {agg} of 'v', which is {kind}.*; it takes numbers and Booleans"
+    ):
+        _of_values([value], None, agg)
+
+
+@pytest.mark.parametrize("value", ["x", timedelta(1), date(2013, 1, 1), 0.5, [1]], ids=str)
+def test_anything_can_be_counted_and_be_last(value: Any) -> None:
+    """These add nothing and compare nothing."""
+    assert _of_values([value], None, "count") == 1
+    assert _of_values([value], None, "last") == value
+
+
+def test_everything_can_be_counted() -> None:
+    """Neither keys nor a value: how many events there were."""
+    item = history(known_at="known", window="1h", agg="count")
+
+    assert _computed(_rows(("a", 0)), _events(("a", 1, -3), (None, None, -2), ("b", 1, -61)), n=item)[0]["n"] == 2
+
+
+@pytest.mark.parametrize("agg", AGGREGATIONS)
+def test_a_day_has_24_hours_where_the_clock_is_put_back(agg: str) -> None:
+    """On 3 November a day in New York has 25; an event that is 24.5 hours old is older than 1d."""
+    zoned = pl.Datetime("us", "America/New_York")
+    asked = datetime(2013, 11, 3, 20, tzinfo=UTC)
+    events = pl.LazyFrame({"v": [1, 2], "known": [asked - timedelta(hours=hours) for hours in (24.5, 24)]})
+    rows = pl.LazyFrame({"at": [asked]}).cast({"at": zoned})
+    item = history(value="v", known_at="known", window="1d", agg=agg)  # type: ignore[arg-type]
+
+    for kind in (zoned, TIME):
+        found = with_history(rows, at="at", events=events.cast({"known": kind}), aggregates={"found": item}).collect()
+        assert found["found"].to_list() == [{"count": 1}.get(agg, 2)]
+        assert found.schema["at"] == zoned
+
+
+@pytest.mark.parametrize("units", [("ms", "us"), ("us", "ms"), ("ns", "us"), ("us", "ns")], ids=str)
+@pytest.mark.parametrize("agg", AGGREGATIONS)
+def test_units_of_time_make_no_difference(agg: str, units: tuple[Any, Any]) -> None:
+    """Not even to an event that is known in a year that nanoseconds do not reach: it is never seen."""
+    asked, known = units
+    rows = _rows(("a", 0)).cast({"at": pl.Datetime(asked, "UTC")})
+    never = datetime(9999, 1, 1, tzinfo=UTC) if "ns" not in known else NOON
+    events = pl.LazyFrame(
+        {"k": ["a"] * 3, "v": [7, 4, 8], "known": [never, NOON - timedelta(hours=1), NOON - timedelta(minutes=61)]}
+    ).cast({"known": pl.Datetime(known, "UTC")})
+    item = history(keys="k", value="v", known_at="known", window="1h", agg=agg)  # type: ignore[arg-type]
+
+    assert _computed(rows, events, found=item)[0]["found"] == {"count": 1}.get(agg, 4)
+
+
+@pytest.mark.parametrize("agg", AGGREGATIONS)
+def test_widths_of_integer_keys_make_no_difference(agg: str) -> None:
+    """What does not fit into the rows' type is no row's key, and no other's."""
+    rows = pl.LazyFrame({"k": [1, 44], "at": [NOON] * 2}, schema={"k": pl.Int8, "at": TIME})
+    events = pl.LazyFrame({"k": [1, 300], "v": [4, 5], "known": [NOON - timedelta(minutes=1)] * 2})
+    item = history(keys="k", value="v", known_at="known", window="1h", agg=agg)  # type: ignore[arg-type]
+
+    found = with_history(rows, at="at", events=events, aggregates={"found": item}).collect()
+
+    assert found["found"].to_list() == [{"count": 1}.get(agg, 4), {"count": 0}.get(agg)]
+    assert found.schema["k"] == pl.Int8
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"at": NOON.date()}, "at 'at' is Date and known_at 'known' is Datetime.*a day is no instant"),
+        ({"at": NOON.replace(tzinfo=None)}, "say in which zone"),
+        ({"at": "noon"}, "at 'at' is String .*both must be Datetime"),
+        ({"k": 1}, "key 'k' is Int32 in rows and String in events; cast one"),
+        ({"found": 1}, "found: rows have a column of this name"),
+        ({"__history_at": 1}, "__history_at: .*rename"),
+    ],
+    ids=["a day", "no zone", "no time", "another key", "a name that is taken", "a name that is used inside"],
+)
+@pytest.mark.parametrize("agg", AGGREGATIONS)
+def test_columns_that_do_not_fit_are_named(agg: str, change: dict[str, Any], said: str) -> None:
+    """One sentence with the aggregate, the columns, their types and what to do, whatever the aggregation."""
+    rows = _rows(("a", 0)).with_columns(**{name: pl.lit(value) for name, value in change.items()})
+    item = history(keys="k", value="v", known_at="known", window="1h", agg=agg)  # type: ignore[arg-type]
+
+    with pytest.raises(DeclarationError, match=said):
+        with_history(rows, at="at", events=_events(), aggregates={"found": item})
+
+
+@pytest.mark.parametrize("wrong", ["at", "keys", "value", "known_at"])
+def test_columns_that_are_missing_are_named(wrong: str) -> None:
+    """With those that there are."""
+    given = {"at": "at", "keys": "k", "value": "v", "known_at": "known", wrong: "nowhere"}
+    at = given.pop("at")
+
+    with pytest.raises(DeclarationError, match=r"have no column 'nowhere'; they have k, (at|v, known)\."):
+        with_history(_rows(("a", 0)), at=at, events=_events(), aggregates={"n": history(window="1h", **given)})  # type: ignore[arg-type]
+
+
+def test_windows_on_days_are_of_whole_days() -> None:
+    """36 hours before a day is no day."""
+    days = pl.LazyFrame({"day": [NOON.date()]})
+    item = history(known_at="day", window="36h", agg="count")
+
+    with pytest.raises(DeclarationError, match=r"n: at 'day' is Date and known_at 'day' is Date; .*'36h' is not"):
+        with_history(days, at="day", events=days, aggregates={"n": item})
+
+
+@pytest.mark.parametrize("agg", AGGREGATIONS)
+def test_names_of_columns_do_not_disturb(agg: str) -> None:
+    """Whatever rows and events call their columns."""
+    odd = ("n__v__None__now", "s__then", "k_right", "known", "v", "item", "None")
+    rows = _rows(("a", 0)).with_columns(**dict.fromkeys(odd, pl.lit(3)))
+    item = history(keys="k", value="v", known_at="known", window="1h", agg=agg)  # type: ignore[arg-type]
+    both = {"self": item, "values": item}
+
+    found = with_history(rows, at="at", events=_events(("a", 4, -1)), aggregates=both).collect()
+
+    assert found.columns == ["k", "at", *odd, "self", "values"]
+    assert found.row(0) == ("a", NOON, *[3] * len(odd), *[{"count": 1}.get(agg, 4)] * 2)
 
 
 _EVENT = st.tuples(
@@ -191,6 +376,46 @@ def test_the_same_as_a_loop(events: list[Any], rows: list[Any], window: str) -> 
     for row, (key, at) in zip(found, rows, strict=True):
         for name, item in aggregates.items():
             assert row[name] == _looped(events, key if item.keys else ..., at, minutes, item.agg), name
+
+
+_TYPES: dict[str, tuple[Any, Any]] = {
+    "boolean": (pl.Boolean, lambda whole: whole > 0),
+    "decimal": (pl.Decimal(9, 2), lambda whole: Decimal(whole) / 4),
+    "float": (pl.Float64, lambda whole: whole / 4),
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(_EVENT, st.sampled_from([1, 2, None])), max_size=20),
+    st.lists(st.tuples(_ROW, st.sampled_from([1, 2, None])), min_size=1, max_size=6),
+    st.sampled_from(list(_TYPES)),
+    st.sampled_from([1, 7, 28]),
+)
+def test_the_same_as_a_loop_on_days_of_any_type(events: list[Any], rows: list[Any], kind: str, days: int) -> None:
+    """Booleans, Decimals and floats, by two keys, on days with windows of whole days."""
+    first, (dtype, made) = NOON.date(), _TYPES[kind]
+    past = [((k, j), None if v is None else made(v), day) for (k, v, day), j in events]
+    happened = [(*keys, v, None if day is None else first + timedelta(days=day)) for keys, v, day in past]
+    asked = [(k, j, first + timedelta(days=day)) for (k, day), j in rows]
+    names = {"k": pl.String, "j": pl.Int64}
+    decimals = 2 if kind == "float" else None
+    aggregates = {
+        agg: history(keys=("k", "j"), value="v", known_at="known", window=f"{days}d", agg=agg, decimals=decimals)  # type: ignore[arg-type]
+        for agg in AGGREGATIONS
+    }
+
+    found = _computed(
+        pl.LazyFrame(asked, schema={**names, "at": pl.Date}, orient="row"),
+        pl.LazyFrame(happened, schema={**names, "v": dtype, "known": pl.Date}, orient="row"),
+        **aggregates,
+    )
+
+    known = [(None if None in keys else keys, v, day) for keys, v, day in past]
+    for row, ((k, day), j) in zip(found, rows, strict=True):
+        for agg in AGGREGATIONS:
+            looped = _looped(known, (k, j), day, days, agg)
+            assert row[agg] == (float(looped) if agg in ("mean", "share") and looped is not None else looped), agg
 
 
 @settings(max_examples=40, deadline=None)
