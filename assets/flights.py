@@ -177,9 +177,9 @@ _SCHEDULE = [
     "departures_that_hour",
 ]
 _PLACE = ["dest_lat", "dest_lon", "dest_alt"]
-_PLANE = ["plane_built", "plane_engines", "plane_seats"]
 _WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
-_KNOWN = [*_SCHEDULE, *_PLACE, *_PLANE, *_WEATHER, *PAST]
+# Not the plane's age and size: with them the trees do no better (log loss .468 instead of .467).
+_KNOWN = [*_SCHEDULE, *_PLACE, *_WEATHER, *PAST]
 
 
 @flights.table(key="flight_id", checks=suite("legs"))
