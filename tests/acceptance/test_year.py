@@ -138,5 +138,6 @@ def test_a_corrected_january_arrives_late(year, answer):
     assert {*january, *looking, *models} == {line.split()[0] for line in lines if " computed " in line}
     after = {path.name: path.read_bytes() for path in tables.iterdir()}
     assert {"2013-01.parquet", "2013-02.parquet"} == {name for name in before if before[name] != after[name]}
-    assert all(name in {line.split()[0] for line in lines if "promoted" in line} for name in models)
+    # One flight among 217,727: whether that makes a model better or worse is chance, and the gate's to say.
+    assert {*models} == {line.split()[0] for line in lines if "promoted" in line}
     assert "Data and pipelines are up to date." in year.run("dvc", "repro").stdout
