@@ -77,12 +77,18 @@ def _fetch(space: Workspace, plan: Plan, detail: Fetch, folder: Path) -> Produce
     path = folder / "raw"
     fetched = sources.fetch(detail, plan.partition or None)
     present = space.root / name
-    # A file that is already there stays as it is: a correction must survive, and be known as one.
-    data = present.read_bytes() if present.exists() else fetched
+    # A file that is already there stays as it is: a correction must survive, and be known as one. Not what was
+    # fetched before, from where the declaration no longer points.
+    data = present.read_bytes() if present.exists() and not _was_fetched(space, plan, present) else fetched
     path.write_bytes(data)
     file = digest_file(path, name)
     origin = sources.origin_name(detail.origin) if data == fetched else "local"
     return Produced(Version(plan.step.dataset, plan.partition, file.sha256, (file,), origin=origin), {file: path})
+
+
+def _was_fetched(space: Workspace, plan: Plan, path: Path) -> bool:
+    known = space.store.version(plan.step.dataset, plan.partition, str(sha256_file(path)))
+    return known is not None and known.origin != "local"
 
 
 def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produced:

