@@ -439,6 +439,18 @@ def test_other_doors_are_reported(farm, changed):
     assert [] == farm.stale()
 
 
+def test_what_came_before_is_told_before(farm, changed):
+    """Reports that wait when `headwater up` begins are older than what it makes, and do not stand as the latest."""
+    changed(farm.raw("weather", "2023-02"), weather_of(2, rain=6.0))
+    farm.headwater("run")
+    changed(farm.raw("weather", "2023-02"), weather_of(2, rain=7.0))
+
+    farm.python("-m", "orchestration.materialize")
+
+    assert md5_in_dvc(farm.root, "days")["2023-02.parquet"] == data_version(farm.latest("days", "2023-02"))
+    assert [] == farm.stale()
+
+
 def test_reported_before_a_crash(farm, changed):
     """A report that Dagster has got, and that a crash left in the queue, is closed without a second one."""
     changed(farm.raw("weather", "2023-02"), weather_of(2, rain=2.5))
