@@ -64,7 +64,7 @@ def _platform(*, checks: bool) -> Cost:
         with attach(read_settings(_environment(root) | {"HEADWATER_ROOT": str(root)})):
             cost = _measured([*command, "run"], root)
             again = _measured([*command, "run"], root)
-            repro = _measured(["dvc", "repro"], root)
+            repro = _measured([sys.executable, "-m", "dvc", "repro"], root)
         print(f"checks={checks}, nothing to do: run {again.seconds:.1f} s, dvc repro {repro.seconds:.1f} s", flush=True)
         return cost
 

@@ -45,6 +45,7 @@ def main(folder: Path) -> None:
 
 
 def read_source(name: str) -> pl.LazyFrame:
+    """The whole year of a source, typed as the pipeline declares it."""
     fetch, source = flights.flights.steps[f"raw_{name}"].detail, flights.flights.steps[name].detail
     assert isinstance(fetch, Fetch)
     assert isinstance(source, Source)
