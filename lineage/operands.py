@@ -1,13 +1,15 @@
-"""Whether rows and events fit what history declares of them: looked at before anything is computed.
+"""Whether rows and events fit what history declares of them, and how their columns are compared.
 
-Differences that change nothing (units of time, zones, widths of integers) are none; the rest is refused in a
-sentence with the aggregate, the columns, their types and what to do.
+Differences that change nothing (units of time, zones, widths of integers) are none; the rest is refused, before
+anything is computed, in a sentence with the aggregate, the columns, their types and what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 import polars as pl
 
@@ -15,9 +17,55 @@ from lineage.errors import DeclarationError
 from lineage.spec import History
 
 PRIVATE = "__history_"
+Unit = Literal["us", "ns"]
 
 _ADDED = ("sum", "mean", "share")
 _COMPARED = ("min", "max")
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Columns of rows and of events as they are compared: keys of the rows' type, times as instants on one clock.
+
+    `unit` is the finer one of all their times: of microseconds unless one counts nanoseconds.
+    """
+
+    rows: pl.Schema
+    events: pl.Schema
+    unit: Unit
+
+    @classmethod
+    def of(cls, rows: pl.Schema, at: str, events: pl.Schema, aggregates: Mapping[str, History]) -> Operands:
+        """Those of rows that ask at `at` for `aggregates` of events."""
+        kinds = (rows[at], *(events[item.known_at] for item in aggregates.values()))
+        fine = any(isinstance(kind, pl.Datetime) and kind.time_unit == "ns" for kind in kinds)
+        return cls(rows, events, "ns" if fine else "us")
+
+    def key(self, key: str) -> pl.Expr:
+        """A key of the events; null where the rows' type cannot hold it, for then it is no row's key."""
+        return pl.col(key).cast(self.rows[key], strict=False)
+
+    def asked_at(self, at: str) -> pl.Expr:
+        """When a row asks."""
+        return instant(at, self.rows[at], self.unit)
+
+    def known_at(self, item: History) -> pl.Expr:
+        """When an event became known."""
+        return instant(item.known_at, self.events[item.known_at], self.unit)
+
+
+def instant(column: str, kind: pl.DataType, unit: Unit) -> pl.Expr:
+    """A time or day as an instant on the one clock: UTC without saying so."""
+    when = pl.col(column)
+    if isinstance(kind, pl.Datetime) and kind.time_zone:
+        when = when.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    # What lies beyond the years of nanoseconds is never reached.
+    return when.cast(pl.Datetime(unit), strict=False)
+
+
+def without_nan(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Events whose numbers are numbers: NaN is no value, and no key."""
+    return events.with_columns(pl.selectors.float().fill_nan(None))
 
 
 def check(rows: pl.Schema, at: str, events: pl.Schema, aggregates: Mapping[str, History]) -> None:
