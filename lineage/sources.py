@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ _ISO = {
     # Without an offset it is UTC, as the type says.
     "datetime_utc": f"{_DAY}{_TIME}(?:Z|[+-]\\d\\d:?\\d\\d)?",
 }
+# A value that is quoted, or without a carriage return at its end (group 1); and one that has it before a comma.
+_RETURNED = re.compile(rb'((?:"[^"]*+(?:"|\Z)[^",\n]*+)++|[^,\n]++(?:(?<!\r)|(?!,)))|[^,\n]++')
 # Characters of a value that a message quotes.
 _LONGEST = 80
 
@@ -141,8 +144,7 @@ def _read_text(path: Path, source: Source, name: str) -> pl.DataFrame:
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{name}: {path} cannot be read ({error.strerror}).", str(path)) from error
-    if b"," in data.partition(b"\n")[0]:
-        data = data.rstrip(b"\r\n")
+    data = _as_polars_reads_it(data)
     try:
         # Everything as text first: a value that does not fit is then named, not guessed at.
         text = pl.read_csv(data, infer_schema=False, empty_string_is_null=False)
@@ -150,11 +152,28 @@ def _read_text(path: Path, source: Source, name: str) -> pl.DataFrame:
         why = _not_utf8(data) or _ragged(data) or _first_line(error)
         raise SourceError(f"{name}: not readable as CSV ({why}).", str(path)) from error
     # Polars renames a column that occurs twice.
-    _check_header(next(_records(data), []), source, path, name)
+    header = next(_records(data), [])
+    _check_header(header, source, path, name)
+    if text.columns != header:
+        why = "its header holds a carriage return that ends no line; end lines with \\n or \\r\\n"
+        raise SourceError(f"{name}: not readable as CSV ({why}).", str(path))
     if _commas(text) != data.count(b","):
         why = _ragged(data) or "a row has too few values"
         raise SourceError(f"{name}: not readable as CSV ({why}).", str(path))
     return text
+
+
+def _as_polars_reads_it(data: bytes) -> bytes:
+    """`data` with what Polars has to be given so as to drop nothing.
+
+    Of a carriage return before a comma it drops one, and of the last line a value too many if that is empty and no
+    end of line follows. Empty lines at the end are no records where there are several columns.
+    """
+    if b"," in data.partition(b"\n")[0]:
+        data = data.rstrip(b"\r\n")
+    if b"\r" in data and b"\r," in data:
+        data = _RETURNED.sub(lambda value: value[0] if value[1] else value[0] + b"\r", data)
+    return data + b"\n" if data.endswith(b",") else data
 
 
 def _commas(text: pl.DataFrame) -> int:
@@ -174,7 +193,8 @@ def _not_utf8(data: bytes) -> str | None:
 
 def _ragged(data: bytes) -> str | None:
     """The first row that has more or fewer values than the header, in words."""
-    records = _records(data)
+    # To Python's reader a carriage return ends a line wherever it stands.
+    records = _records(re.sub(rb"\r(?!\n)", b" ", data))
     width = len(next(records, []))
     for number, values in enumerate(records):
         if len(values) != width:

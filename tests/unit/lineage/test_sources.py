@@ -48,6 +48,13 @@ RECORDS = {
     "letters of all kinds": ("a,b\nZürich ✈ 北京,1\n".encode(), [("Zürich ✈ 北京", 1)]),
     "columns in another order": (b"b,a\n1,x\n", [("x", 1)]),
     "nulls": (b'a,b\nNA,1\n,NA\n"",""\n"NA","NA"\n', [(None, 1), (None, None), (None, None), (None, None)]),
+    "an empty value at the end": (b"b,a\n1,x\n2,", [("x", 1), (None, 2)]),
+    "a carriage return before a comma": (b"a,b\nx\r,1\r\ny\r\r,2\n", [("x\r", 1), ("y\r\r", 2)]),
+    "only a carriage return": (b"a,b\n\r,1\n", [("\r", 1)]),
+    "a carriage return in a line": (b"a,b\nx\ry,1\n\rz,2\n", [("x\ry", 1), ("\rz", 2)]),
+    "a quoted carriage return": (b'a,b\n"x\r",1\n"y\r,",2\n"z"\r,3\n', [("x\r", 1), ("y\r,", 2), ("z", 3)]),
+    "a carriage return after a quote in the middle": (b'a,b\n5"x"\r,1\ny\r,2\n', [('5"x"\r', 1), ("y\r", 2)]),
+    "two before the end of a line": (b"b,a\n1,x\r\r\n2,y\n", [("x\r", 1), ("y", 2)]),
     "only a header": (b"a,b\n", []),
     "only a header, unended": (b"a,b", []),
 }
@@ -93,6 +100,22 @@ def test_what_a_csv_writer_wrote_is_what_is_read(tmp_path_factory, rows, end):
     frame = _read(folder, stream.getvalue().encode(), null_values=(), a="string", b="string", n="int64")
 
     assert rows == frame.rows()
+
+
+@given(body=st.text("x,\r\n", max_size=10))
+@settings(max_examples=150, deadline=None)
+def test_lines_are_read_as_they_are_or_refused(tmp_path_factory, body):
+    """Whatever stands in lines without quotes: each with as many values as the header is a row, any other an error."""
+    lines = body.rstrip("\r\n").split("\n") if body.strip("\r\n") else []
+    rows = [tuple(line.removesuffix("\r").split(",")) for line in lines]
+    wrong = [number for number, values in enumerate(rows) if len(values) != 2]
+    folder, data = tmp_path_factory.mktemp("csv"), f"a,b\n{body}".encode()
+
+    if wrong:
+        with pytest.raises(SourceError, match=f"row {wrong[0]} has . values"):
+            _read(folder, data, null_values=(), a="string", b="string")
+    else:
+        assert rows == _read(folder, data, null_values=(), a="string", b="string").rows()
 
 
 VALUES = [
@@ -191,6 +214,15 @@ UNREADABLE = {
     "a short row among commas": (b'a,b\n"x,y",1\ny\n', "row 1 has 1 values, the header 2"),
     "an empty line between": (b"a,b\nx,1\n\ny,2\n", "row 1 has 0 values, the header 2"),
     "a row too long": (b"a,b\nx,1\ny,2,3\n", "row 1 has 3 values, the header 2"),
+    "a row too long at the end": (b"a,b\nx,1\ny,2,", "row 1 has 3 values, the header 2"),
+    "a row too short and one too long": (b"a,b\n3\n1,2,\n", "row 0 has 1 values, the header 2"),
+    "a row too long and one too short": (b"a,b\n1,2,\n3\n", "row 0 has 3 values, the header 2"),
+    "short and long among empty lines": (b"a,b\r\n\r\nx,1,\r\n\r\n", "row 0 has 0 values, the header 2"),
+    "short and long, with quotes": (b'a,b\n"x,"\n"",1,\n', "row 0 has 1 values, the header 2"),
+    "a row too short among carriage returns": (b"a,b\nx\ry,1\r\nz\r\n", "row 1 has 1 values, the header 2"),
+    "lines ended by carriage returns": (b"a,b\rx,1\ry,2\r", "header holds a carriage return that ends no line"),
+    "a carriage return in the header": (b"a,b\rx,1\ny,2\n", "header holds a carriage return that ends no line"),
+    "a carriage return before its comma": (b"a\r,b\nx,1\n", "its header lacks 'b'"),
     "a file cut off": (b"a,b\nx,1\ny", "row 1 has 1 values, the header 2"),
     "a quote never closed": (b'a,b\nx,1\n"y,2\nz,3\n', "not readable as CSV"),
     "a quote in the middle": (b'a,b\nx"y,1\nz,2\n', "not readable as CSV"),
