@@ -25,6 +25,9 @@ from lineage.closure import Leaf, holdings
 from lineage.errors import DeclarationError
 from lineage.module import DYNAMIC, Module, canonical, declares, is_first_party, load_module, locate
 
+# Hex digits of a definition's digest: it is compared with another of the same name only.
+_SHORT = 16
+
 
 @dataclass(frozen=True)
 class _Definition:
@@ -60,15 +63,29 @@ class _Walk:
             self.queue.append((module, name))
 
 
-def code_digest(functions: Iterable[Callable[..., Any] | str], root: Path) -> str:
-    """sha256 (hex) over everything that `functions` reach; a function or its `module:name`.
+@dataclass(frozen=True)
+class Code:
+    """The digest of code, and of each definition in it: `module:name` -> the first 16 hex digits of its sha256."""
+
+    digest: str
+    definitions: Mapping[str, str]
+
+
+def read_code(functions: Iterable[Callable[..., Any] | str], root: Path) -> Code:
+    """The digest of everything that `functions` reach; a function or its `module:name`.
 
     Raises DeclarationError when the source of a function cannot be found.
     """
-    digest = hashlib.sha256()
+    digest, definitions = hashlib.sha256(), {}
     for name, text in sorted(reached(functions, root).items()):
         digest.update(f"{name}\0{text}\0".encode())
-    return digest.hexdigest()
+        definitions[name] = hashlib.sha256(text.encode()).hexdigest()[:_SHORT]
+    return Code(digest.hexdigest(), definitions)
+
+
+def code_digest(functions: Iterable[Callable[..., Any] | str], root: Path) -> str:
+    """sha256 (hex) over everything that `functions` reach: the digest of `read_code`."""
+    return read_code(functions, root).digest
 
 
 def reached(functions: Iterable[Callable[..., Any] | str], root: Path) -> dict[str, str]:

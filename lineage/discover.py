@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from lineage.errors import DeclarationError, NotFoundError
+from lineage.loader import import_from_text
 from lineage.module import note_loaded
 from lineage.pipeline import Pipeline
 from lineage.settings import Settings
@@ -60,6 +61,7 @@ def discover(settings: Settings) -> Project:
     root = str(settings.root)
     if root not in sys.path:
         sys.path.insert(0, root)
+    import_from_text(settings.root)
     found: dict[str, tuple[Pipeline, str]] = {}
     for module in _modules(settings):
         for pipeline in _pipelines(module):

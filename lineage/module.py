@@ -10,8 +10,10 @@ import ast
 import importlib.util
 import os
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from lineage.errors import DeclarationError
 # The platform's own packages count as first-party wherever they are installed, so that an upgrade of
 # Headwater that changes how a table is written also changes the table's code digest.
 PLATFORM = ("lineage", "validations", "serving")
+
+# Folders of installed packages, whose versions are in the lock.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 # What these return or run can be any name of the module.
 DYNAMIC = frozenset({"eval", "exec", "globals", "locals", "vars"})
@@ -52,7 +57,7 @@ class Module:
 class _Known:
     """A file as this process last read it; `spec` is of the module object that was last seen loaded, if any."""
 
-    signature: tuple[int, int, int]
+    signature: tuple[int, ...]
     spec: object
     source: bytes
     module: Module | None = None
@@ -104,13 +109,25 @@ def locate(name: str) -> tuple[Path | None, tuple[Path, ...]]:
 
 
 def is_first_party(top: str, root: Path) -> bool:
-    """Whether the top-level package belongs to the platform or lies below `root`, outside of site-packages."""
+    """Whether the top-level package is the platform's, or neither installed nor of the standard library.
+
+    One that lies outside of `root`, as an editable install of a neighbour does, is ours too: no lock holds its text.
+    """
     if top in PLATFORM:
         return True
     path, folders = locate(top)
-    places = (path,) if path else folders
-    inside = [place.resolve() for place in places if place.resolve().is_relative_to(root.resolve())]
-    return any("site-packages" not in place.relative_to(root.resolve()).parts for place in inside)
+    return any(not is_installed(place.resolve(), root.resolve()) for place in ((path,) if path else folders))
+
+
+def is_installed(place: Path, root: Path) -> bool:
+    """Whether a resolved path is that of an installed package or of the standard library, wherever `root` is."""
+    parts = place.relative_to(root).parts if place.is_relative_to(root) else place.parts
+    return not _INSTALLED.isdisjoint(parts) or any(map(place.is_relative_to, _standard_library()))
+
+
+@cache
+def _standard_library() -> tuple[Path, ...]:
+    return tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 
 
 def canonical(node: ast.AST) -> str:
@@ -183,19 +200,22 @@ def _look(name: str, path: Path) -> _Known:
     return known
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def _signature(path: Path) -> tuple[int, ...] | None:
     try:
-        stat = path.stat()
+        return _seen(path.stat())
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def _read(path: Path) -> tuple[tuple[int, int, int], bytes]:
+def _seen(stat: os.stat_result) -> tuple[int, ...]:
+    # The time of the last change of anything, last: a copy can keep the size and the time of the text, not that.
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_ctime_ns
+
+
+def _read(path: Path) -> tuple[tuple[int, ...], bytes]:
     try:
         with path.open("rb") as stream:
-            stat = os.fstat(stream.fileno())
-            return (stat.st_mtime_ns, stat.st_size, stat.st_ino), stream.read()
+            return _seen(os.fstat(stream.fileno())), stream.read()
     except OSError as error:
         raise DeclarationError(f"{path}: cannot be read ({error.strerror}).") from error
 

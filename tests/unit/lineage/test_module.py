@@ -123,14 +123,14 @@ def test_what_is_not_ours_is_no_module(tmp_path, name):
     assert load_module(name, tmp_path) is None
 
 
-def test_ours_is_what_lies_in_the_project(tmp_path, importable, write_files):
-    """A package is first-party by its place, the platform's own everywhere."""
-    write_files(tmp_path / "a", {"mine/__init__.py": ""})
+def test_ours_is_what_no_lock_holds(tmp_path, importable, write_files):
+    """A package is first-party unless it is installed: also a neighbour's, beside the project."""
+    write_files(tmp_path / "a", {"mine/__init__.py": "", "site-packages/theirs/__init__.py": ""})
     (tmp_path / "a" / "loose").mkdir()
 
-    with importable(tmp_path / "a"):
-        inside = [is_first_party(name, tmp_path / "a") for name in ("mine", "loose", "lineage", "polars")]
-        outside = [is_first_party(name, tmp_path / "b") for name in ("mine", "loose", "lineage", "polars")]
+    names = ("mine", "loose", "lineage", "polars", "theirs", "json", "no_such_module")
+    with importable(tmp_path / "a"), importable(tmp_path / "a" / "site-packages"):
+        inside = [is_first_party(name, tmp_path / "a") for name in names]
+        outside = [is_first_party(name, tmp_path / "b") for name in names]
 
-    assert [True, True, True, False] == inside
-    assert [False, False, True, False] == outside
+    assert [True, True, True, False, False, False, False] == inside == outside
