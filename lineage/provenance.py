@@ -1,35 +1,82 @@
-"""Provenance: how a version came to be, as plain JSON, for traces and for the file beside each bundle.
+"""Provenance: how a version came to be, as plain JSON, for traces and for the signed manifest beside each bundle.
 
-A bundle holds content only, so that equal training gives equal bytes; who made it, when and from which
-commit stands in `<bundle>.provenance.json` beside it.
+A bundle holds content only, so that equal training gives equal bytes; who made it, when and from which commit stands
+in `<bundle>.provenance.json` beside it, signed by `<bundle>.manifest.sig`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lineage.ancestry import Origin, ancestry, raw_files
+from lineage.ancestry import Origin, ancestry, identity, raw_files
+from lineage.manifest import Manifest, contents, manifest_paths, moment, read_manifest, spelled, store_manifest
 from lineage.plan import Workspace
-from lineage.versions import Version
+from lineage.signing import fault, known_key, sign
+from lineage.versions import FileVersion, Version, sha256_file
 
 
 def publish(space: Workspace, version: Version) -> None:
-    """Put a committed version into its place in the project; a bundle gets its provenance beside it."""
-    for file in version.files:
+    """Put a committed version into its place in the project: its files, what says which rows they came from, and
+    beside a bundle its provenance and the signature over it.
+    """
+    for file in (*version.files, *_row_lineage(space, version)):
         space.objects.place(file)
-    if path := _provenance_path(space, version):
-        record = {"bundle": version.sha256, **training_record(ancestry(space.store, [version]))}
-        _remove_others(space, version)
-        space.objects.write(path, (json.dumps(record, indent=2, sort_keys=True, default=str) + "\n").encode())
+    if not _is_bundle(space, version):
+        return
+    manifest = sign_bundle(space, version)
+    _remove_others(space, version)
+    for path, data in zip(_paths(space, version), (manifest.body, manifest.signature), strict=True):
+        space.objects.write(path, data)
 
 
 def is_published(space: Workspace, version: Version) -> bool:
-    """Whether what `publish` writes beside a version's own files is there."""
-    path = _provenance_path(space, version)
-    return path is None or path.exists()
+    """Whether what `publish` writes beside a version's own files is there, and is what it wrote."""
+    if any(sha256_file(space.root / file.path) != file.sha256 for file in _row_lineage(space, version)):
+        return False
+    if not _is_bundle(space, version):
+        return True
+    manifest, paths = read_manifest(space.store, version), _paths(space, version)
+    placed = [path.read_bytes() if path.is_file() else None for path in paths]
+    return manifest is not None and placed == [manifest.body, manifest.signature] and _is_ours(space, manifest)
+
+
+def sign_bundle(space: Workspace, version: Version) -> Manifest:
+    """The signed manifest of a bundle on record: the one that there is, or a new one where that says something else.
+
+    Raises SettingsError where the private key cannot be used.
+    """
+    record = {"bundle": version.sha256, **_manifest_record(ancestry(space.store, [version]))}
+    body, manifest = spelled(record), read_manifest(space.store, version)
+    if manifest is None or manifest.body != body or not _is_ours(space, manifest):
+        manifest = Manifest(body, sign(space.settings.home, body))
+        store_manifest(space.store, version, manifest)
+    return manifest
+
+
+def _is_ours(space: Workspace, manifest: Manifest) -> bool:
+    key = known_key(space.settings.home)
+    return key is not None and fault(manifest.body, manifest.signature, key) is None
+
+
+def _manifest_record(origins: list[Origin]) -> dict[str, Any]:
+    return {**training_record(origins), "dataset": origins[0].version.dataset, **contents(origins)}
+
+
+def _row_lineage(space: Workspace, version: Version) -> tuple[FileVersion, ...]:
+    """The row-lineage files of the run that wrote a version last."""
+    dataset, partition, sha256 = identity(version)
+    row = space.store.row("run_that_wrote", dataset=dataset, partition=partition, sha256=sha256, before=None)
+    return space.store.run_lineage(row["run_id"]) if row else ()
+
+
+def _is_bundle(space: Workspace, version: Version) -> bool:
+    return any(step.dataset == version.dataset for step in space.project.models())
+
+
+def _paths(space: Workspace, version: Version) -> list[Path]:
+    return [space.root / name for name in manifest_paths(version.dataset)]
 
 
 def _remove_others(space: Workspace, version: Version) -> None:
@@ -39,12 +86,6 @@ def _remove_others(space: Workspace, version: Version) -> None:
         for path in (space.root / "data" / kind / version.dataset).glob("*"):
             if path.is_file() and path not in places:
                 path.unlink()
-
-
-def _provenance_path(space: Workspace, version: Version) -> Path | None:
-    if any(step.dataset == version.dataset for step in space.project.models()):
-        return space.root / f"data/models/{version.dataset}.provenance.json"
-    return None
 
 
 def training_record(origins: list[Origin]) -> dict[str, Any]:
@@ -61,8 +102,8 @@ def training_record(origins: list[Origin]) -> dict[str, Any]:
         "code": run.get("code"),
         "parameters": run.get("parameters"),
         "environment": run.get("environment"),
-        "started_at": run["started_at"].isoformat() if run else None,
-        "ended_at": run["ended_at"].isoformat() if run else None,
+        "started_at": moment(run["started_at"]) if run else None,
+        "ended_at": moment(run["ended_at"]) if run else None,
         "tables": [table_record(version) for _, version in model.inputs],
         "rows": sum(version.row_count or 0 for _, version in model.inputs),
         "sources": source_records(origins),

@@ -1,76 +1,286 @@
-"""Compare every file that models, predictions and current tables rest on with what was recorded."""
+"""Compare every file that models, predictions and current tables rest on with what was recorded and signed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from lineage.ancestry import ancestry, identity, raw_files
+from lineage.ancestry import Identity, identity, recorded_version
+from lineage.foundation import Foundation, foundation
+from lineage.gc import freed_on
+from lineage.manifest import Manifest, is_older, manifest_paths, other_versions, other_ways, read_manifest
 from lineage.plan import Workspace
+from lineage.signing import fault, key_path, known_key
+from lineage.spec import Step
 from lineage.store import version_of
+from lineage.tracked import is_whole_listing, listings
 from lineage.versions import FileVersion, Version, sha256_file
+
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file whose bytes are not the recorded ones; `found` is None when it is missing."""
+    """A file whose bytes are not the recorded ones, or a record that is not the signed one.
+
+    `version` is what it belongs to, "" for an index or one of DVC's listings. `found` is None when it is missing.
+    `fault` says what is wrong where that is not the sha256; `dependents` what rests on it.
+    """
 
     path: str
     dataset: str
     partition: str
+    version: str
     expected: str
     found: str | None
+    fault: str = ""
+    dependents: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         place = f"{self.dataset}{f'[{self.partition}]' if self.partition else ''}"
         state = "is missing" if self.found is None else f"has sha256 {self.found[:12]}…"
-        return f"{self.path} {state}, recorded for {place} as {self.expected[:12]}…"
+        said = f"{self.path} {self.fault or f'{state}, recorded for {place} as {self.expected[:12]}…'}"
+        return f"{said}{f'; on it rest {_listed(self.dependents)}' if self.dependents else ''}"
 
 
 @dataclass(frozen=True)
 class Verified:
-    """How many versions and files were compared, and what was damaged."""
+    """How many versions, files and signed manifests were compared, and what was damaged."""
 
     versions: int
     files: int
+    manifests: int
     damaged: tuple[Damage, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**vars(self), "damaged": [vars(item) for item in self.damaged]}
 
-def verify(space: Workspace) -> Verified:
-    """Hash everything: what is current, and all that served or recorded predictions came from.
 
-    Each version's object in the cache is compared; of current versions, the file in its place too.
+@dataclass
+class _Inspection:
+    """One look at everything: each file is hashed once, however many versions name it."""
+
+    space: Workspace
+    found: Foundation
+    in_place: Mapping[Identity, frozenset[FileVersion]]
+    hashes: dict[Path, str | None] = field(default_factory=dict)
+
+    def sha256(self, path: Path) -> str | None:
+        if path not in self.hashes:
+            self.hashes[path] = sha256_file(path)
+        return self.hashes[path]
+
+    def name(self, path: Path) -> str:
+        root = self.space.root
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def verify(space: Workspace, step: Step | None = None) -> Verified:
+    """Hash everything: what is current, and all that served or recorded predictions came from; with `step`, only
+    what that model's versions rest on.
+
+    Compared are each version's objects in the cache and, of current versions, the files in their places, row lineage
+    included; signed manifests; the copies that are served; indexes.
+    """
+    roots = _roots(space, step)
+    look = _Inspection(space, found := foundation(space.store, roots), _in_place(space))
+    bundles = [version for version in roots if _is_bundle(version)]
+    damaged = [*_file_damages(look), *_manifest_damages(look, bundles), *_copy_damages(look, bundles)]
+    if step is None:
+        damaged += [*_listing_damages(space), *_index_damages(look)]
+    unique = tuple({(damage.path, damage.fault): damage for damage in damaged}.values())
+    files = sum(1 for _ in found.files())
+    return Verified(len(found.versions), files, len(bundles), _with_dependents(space, found, unique))
+
+
+def check_manifest(space: Workspace, version: Version) -> list[Damage]:
+    """What is wrong with the signed manifest of a bundle on record, its signature or the bytes that it names; nothing
+    for a bundle from before there were signatures.
+    """
+    look = _Inspection(space, foundation(space.store, [version]), {})
+    return list(_recorded_manifest(look, version, read_manifest(space.store, version)))
+
+
+def check_way(space: Workspace, version: Version) -> list[Damage]:
+    """Where the way back from a bundle is another on record than in its manifest; nothing of one that is not signed."""
+    manifest, key = read_manifest(space.store, version), known_key(space.settings.home)
+    if manifest is None or key is None or fault(manifest.body, manifest.signature, key):
+        return []
+    return list(_other_ways(manifest, foundation(space.store, [version])))
+
+
+def _roots(space: Workspace, step: Step | None) -> list[Version]:
+    served = [version_of(row) for row in space.store.rows("served_bundles")]
+    if step is not None:
+        own = [version for version in served if version.dataset == step.dataset]
+        return _distinct([*space.store.current(step.dataset).values(), *own])
+    predicted = [recorded_version(space.store, **row) for row in space.store.rows("predicted_versions")]
+    return _distinct([*space.store.all_current(), *served, *predicted])
+
+
+def _distinct(versions: Iterable[Version]) -> list[Version]:
+    return list({identity(version): version for version in versions}.values())
+
+
+def _is_bundle(version: Version) -> bool:
+    return any(file.path.startswith("data/models/") for file in version.files)
+
+
+def _in_place(space: Workspace) -> dict[Identity, frozenset[FileVersion]]:
+    """The files that belong into the project, by version.
+
+    A raw file that no fetch step recorded is current as long as the table that was read from it is; the row lineage
+    of a version is that of the run that wrote it last.
     """
     current = space.store.all_current()
-    served = [version_of(row) for row in space.store.rows("served_bundles")]
-    predicted = [_predicted(space, row) for row in space.store.rows("predicted_versions")]
-    origins = ancestry(space.store, [*current, *served, *predicted])
-    everything = {identity(origin.version): origin.version for origin in origins}
-    in_place = {identity(version) for version in current}
-    # A raw file that no fetch step recorded is current as long as the table that was read from it is.
-    in_place |= {identity(raw) for _, raw, reader in raw_files(origins) if identity(reader.version) in in_place}
-    damaged: dict[str, Damage] = {}
-    files = 0
-    for key, version in everything.items():
-        for file in version.files:
-            files += 1
-            for damage in _damages(space, version, file, in_place=key in in_place):
-                damaged[damage.path] = damage
-    return Verified(len(everything), files, tuple(damaged.values()))
+    found = foundation(space.store, current)
+    places: dict[Identity, frozenset[FileVersion]] = {}
+    for version in current:
+        last = next(iter(found.writings.get(identity(version), ())), None)
+        places[identity(version)] = frozenset((*version.files, *(last.lineage if last else ())))
+        for raw in (key for name, key in (last.inputs if last else ()) if name == "raw"):
+            places[raw] = frozenset(found.versions[raw].files)
+    return places
 
 
-def _predicted(space: Workspace, row: dict[str, str]) -> Version:
-    found = space.store.version(row["dataset"], row["partition"], row["sha256"])
-    assert found is not None  # a foreign key holds it
-    return found
+def _file_damages(look: _Inspection) -> Iterator[Damage]:
+    for version, file in look.found.files():
+        places = [look.space.objects.path(file.md5)]
+        if file in look.in_place.get(identity(version), ()):
+            places.append(look.space.root / file.path)
+        for path in places:
+            if (found := look.sha256(path)) != file.sha256:
+                freed = freed_on(look.space.store, file) if found is None and path == places[0] else None
+                fault = f"is missing: freed by `headwater gc` on {freed}" if freed else ""
+                yield Damage(look.name(path), *identity(version), file.sha256, found, fault)
 
 
-def _damages(space: Workspace, version: Version, file: FileVersion, *, in_place: bool) -> Iterator[Damage]:
-    cached = space.objects.path(file.md5)
-    places = [(cached, str(cached.relative_to(space.root)))]
-    if in_place:
-        places.append((space.root / file.path, file.path))
-    for path, name in places:
-        found = sha256_file(path)
-        if found != file.sha256:
-            yield Damage(name, version.dataset, version.partition, file.sha256, found)
+def _manifest_damages(look: _Inspection, bundles: Iterable[Version]) -> Iterator[Damage]:
+    for version in bundles:
+        manifest = read_manifest(look.space.store, version)
+        wrong = list(_recorded_manifest(look, version, manifest))
+        yield from wrong
+        if manifest and not wrong:
+            yield from _other_ways(manifest, look.found)
+        if identity(version) in look.in_place and not (manifest is None and wrong):
+            yield from _placed_manifest(look, version, manifest)
+
+
+def _recorded_manifest(look: _Inspection, version: Version, manifest: Manifest | None) -> Iterator[Damage]:
+    """What the manifest in the store says, against its signature, this project's key, and the record."""
+    name = f"the signed manifest of {version.dataset} {version.sha256[:12]}…"
+    if manifest is None:
+        if not is_older(look.space.store, version):
+            step = version.dataset.replace("/", ".")
+            yield _fault(identity(version), name, f"is not on record; train it again with `headwater run {step}`")
+        return
+    home = look.space.settings.home
+    if (key := known_key(home)) is None:
+        yield _fault(identity(version), name, f"cannot be checked, for there is no key {key_path(home)}; put it back")
+        return
+    if wrong := fault(manifest.body, manifest.signature, key):
+        yield _fault(identity(version), name, wrong)
+        return
+    for differing, subject, wrong in other_versions(manifest, look.found):
+        yield _fault(differing, subject, wrong)
+
+
+def _other_ways(manifest: Manifest, found: Foundation) -> Iterator[Damage]:
+    for differing, subject, wrong in other_ways(manifest, found):
+        yield _fault(differing, subject, wrong)
+
+
+def _placed_manifest(look: _Inspection, version: Version, manifest: Manifest | None) -> Iterator[Damage]:
+    """The published files, against the manifest in the store; both are missing where the bundle was never signed."""
+    for name, data in zip(manifest_paths(version.dataset), _parts(manifest), strict=True):
+        found = look.sha256(look.space.root / name)
+        if data is None and found is None:
+            step = version.dataset.replace("/", ".")
+            yield _fault(
+                identity(version),
+                name,
+                f"is missing, for the bundle is older than signatures; run `headwater run {step}`",
+            )
+        elif data is not None and found != (expected := Manifest(data, b"").sha256):
+            yield Damage(name, *identity(version), expected, found)
+
+
+def _parts(manifest: Manifest | None) -> tuple[bytes | None, bytes | None]:
+    return (manifest.body, manifest.signature) if manifest else (None, None)
+
+
+def _copy_damages(look: _Inspection, bundles: Iterable[Version]) -> Iterator[Damage]:
+    """The private copies that answers come from (serving/registry.py), where there are any."""
+    for version in bundles:
+        folder = look.space.settings.home / "bundles" / version.sha256
+        inside = PurePosixPath("data/models") / version.dataset
+        for file in version.files if folder.is_dir() else ():
+            if PurePosixPath(file.path).parent == inside:
+                path = folder / PurePosixPath(file.path).name
+                # Not every file of the folder is named by the bundle's own manifest, and only those are copied.
+                if (found := look.sha256(path)) not in (None, file.sha256):
+                    yield Damage(look.name(path), *identity(version), file.sha256, found)
+
+
+def _listing_damages(space: Workspace) -> Iterator[Damage]:
+    """DVC's listings of folders: in the cache by md5, and there only once DVC or a run put them there."""
+    for folder, md5 in listings(space.root):
+        path = space.objects.path(md5)
+        if path.exists() and not is_whole_listing(path, md5):
+            dataset = folder.removeprefix("data/tables/").removeprefix("data/models/").removeprefix("data/raw/")
+            fault = f"is damaged: DVC's listing of {folder}; remove it and run `headwater run`"
+            yield Damage(str(path.relative_to(space.root)), dataset, "", "", md5, sha256_file(path), fault)
+
+
+def _index_damages(look: _Inspection) -> Iterator[Damage]:
+    """Indexes that are not what their manifest says. Nothing rests on them: the next trace builds them again."""
+    for path in sorted((look.space.settings.home / "indexes").glob("??/*/manifest.json")):
+        try:
+            listed = json.loads(path.read_bytes())
+            wrong = [name for name in sorted(listed) if look.sha256(path.parent / name) != listed[name]]
+        except (ValueError, TypeError, AttributeError):
+            wrong = [path.name]
+        for name in wrong:
+            file = path.parent / name
+            fault = f"is damaged: an index, which the next trace builds again; or remove {look.name(path.parent)}"
+            yield Damage(look.name(file), "", "", "", "", look.sha256(file), fault)
+
+
+def _fault(key: Identity, path: str, fault: str) -> Damage:
+    return Damage(path, *key, key[2], None, fault)
+
+
+def _with_dependents(space: Workspace, found: Foundation, damaged: tuple[Damage, ...]) -> tuple[Damage, ...]:
+    """`damaged` with what rests on each: tables, bundles, and how many predictions."""
+    counts = space.store.rows("prediction_counts") if damaged else []
+    return tuple(
+        replace(damage, dependents=_dependents(found, (damage.dataset, damage.partition, damage.version), counts))
+        for damage in damaged
+    )
+
+
+def _dependents(found: Foundation, key: Identity, counts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    made = found.dependents(key)
+    rows = sum(row["predictions"] for row in counts if not made.isdisjoint(pair := _pair(row)) or key in pair)
+    names = (_named(found.versions[item]) for item in sorted(made))
+    return (*names, *([f"{rows:,} prediction{'s' * (rows != 1)}"] if rows else []))
+
+
+def _pair(row: Mapping[str, Any]) -> set[Identity]:
+    """The bundle and, where the features did not come from the client, the table version that predictions rest on."""
+    return {(row["bundle"], "", row["digest"]), (row["dataset"], row["partition"], row["sha256"])}
+
+
+def _named(version: Version) -> str:
+    if _is_bundle(version):
+        return f"{version.dataset} {version.sha256[:12]}"
+    return f"{version.dataset}{f'[{version.partition}]' if version.partition else ''}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[: _SHOWN - 1])} and {more + 1} more"

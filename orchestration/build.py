@@ -24,6 +24,7 @@ from orchestration.reach import asset_keys
 from orchestration.reports import column_schema, lineage_url, materialization, report_of, stored_checks
 from orchestration.schedules import next_month_schedule
 from orchestration.sensors import LANDED_ONLY, raw_file_sensor, report_sensor
+from orchestration.verification import check_key, verification, verified_check
 
 # Dagster keeps what this logger says with the run; `headwater up` prints it.
 _logger = logging.getLogger("headwater.run")
@@ -54,14 +55,16 @@ def _definitions(settings: Settings, project: Project) -> dg.Definitions:
     jobs = {name: _job(name, project) for name in names}
     schedules = [next_month_schedule(settings, project, name, jobs[name]) for name in names]
     sensors = [raw_file_sensor(settings, project, name, jobs[name]) for name in names]
+    nightly = [verification(project.models())] if project.models() else []
     return dg.Definitions(
         assets=[
             *(_asset(space, step) for step in project.steps),
             *(deployment_asset(space, step) for step in project.models()),
             *_external(project),
         ],
-        jobs=list(jobs.values()),
-        schedules=[schedule for schedule in schedules if schedule],
+        asset_checks=[verified_check(space, step) for step in project.models()],
+        jobs=[*jobs.values(), *(job for job, _ in nightly)],
+        schedules=[*(schedule for schedule in schedules if schedule), *(schedule for _, schedule in nightly)],
         sensors=[*sensors, report_sensor(settings)],
         # One process a run: starting one per step would cost more than the steps do.
         executor=dg.in_process_executor,
@@ -84,7 +87,10 @@ def partitions_definition(partitions: Partitions | None) -> dg.TimeWindowPartiti
 
 def _job(name: str, project: Project) -> Any:
     keys = asset_keys(project, (step.full_name for step in project.steps if step.pipeline == name))
-    return dg.define_asset_job(name, selection=keys, description=f"Everything in {name}.")
+    # Everything is hashed at night, and not each time that a model is trained.
+    nightly = dg.AssetSelection.checks(*(check_key(step) for step in project.models() if step.pipeline == name))
+    selection = dg.AssetSelection.assets(*keys) - nightly
+    return dg.define_asset_job(name, selection=selection, description=f"Everything in {name}.")
 
 
 def _asset(space: Declared, step: Step) -> dg.AssetsDefinition:

@@ -1,7 +1,8 @@
 """The deployment gate: the version that was trained last, the challenger, becomes champion if four conditions hold.
 
-Its evaluation is not worse than the champion's, ONNX parity is exact, its trace is complete, and every file on
-the way is what was recorded. By hand more is possible, but never a version whose bytes are damaged.
+Its evaluation is not worse than the champion's, ONNX parity is exact, its trace is complete, and every file on the
+way, row lineage included, is what was recorded and signed. By hand more is possible, but never a version whose bytes
+are damaged.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from dataclasses import replace
 
 from lineage.ancestry import Origin, ancestry, identity, raw_files, recorded_version
 from lineage.errors import HeadwaterError, NotFoundError
+from lineage.gc import freed_on
 from lineage.plan import WHOLE, Workspace
 from lineage.spec import Step
 from lineage.store import Row
 from lineage.trace import damaged, unrecorded
-from lineage.versions import json_digest
+from lineage.verify import check_manifest, check_way
+from lineage.versions import FileVersion, json_digest
 from serving.contest import judge, table_versions
 from serving.promotion import CHALLENGER, CHAMPION, Condition, Decision, champion_before, decision_of, decisions, record
 from serving.registry import aliases, declared, find_model, find_version, load_version, require_bundle
 
 # Raise it when the conditions change: a refusal under the old ones is then decided anew.
-_RULES = 2
+_RULES = 3
 
 # What a hand overrides as it is, and what only `force` does. Nothing overrides the hashes.
 _BY_HAND, _BY_FORCE = frozenset({"evaluation"}), frozenset({"evaluation", "parity", "trace"})
@@ -161,12 +164,13 @@ def _recorded_conditions(space: Workspace, step: Step, digest: str) -> tuple[Con
     """What the record and the files say of a version, without asking it anything."""
     row = require_bundle(space, step, digest)
     origins = ancestry(space.store, [recorded_version(space.store, row["dataset"], WHOLE, digest)])
-    return _parity(space, step, row), _trace(origins), _hashes(space, origins)
+    return _parity(space, step, row), _trace(space, origins), _hashes(space, origins)
 
 
-def _trace(origins: list[Origin]) -> Condition:
+def _trace(space: Workspace, origins: list[Origin]) -> Condition:
     raw = {identity(version) for _, version, _ in raw_files(origins)}
     gaps = unrecorded(origins) if raw else ["no raw file is on record that it was made from"]
+    gaps += [str(damage) for damage in check_way(space, origins[0].version)]
     text = f"{len(origins):,} versions on record, back to {len(raw):,} raw files"
     return Condition("trace", not gaps, "; ".join(gaps) or text)
 
@@ -175,13 +179,30 @@ def _hashes(space: Workspace, origins: list[Origin]) -> Condition:
     bundle, *way = origins
     # A version is served from the cache; the files in place are those of what was trained last.
     lost = [
-        f"{file.path}: the stored bytes of version {file.sha256[:12]}… are gone or changed"
+        f"{file.path}: the stored bytes of version {file.sha256[:12]}… are {_gone(space, file)}"
         for file in bundle.version.files
         if not space.objects.is_whole(file)
     ]
     lost += damaged(space, way)
-    files = sum(len(origin.version.files) for origin in origins)
+    lost += _lost_row_lineage(space, way)
+    lost += [str(damage) for damage in check_manifest(space, bundle.version)]
+    files = sum(len(origin.version.files) + len(origin.lineage) for origin in origins)
     return Condition("hashes", not lost, "; ".join(lost) or f"{files:,} files are what was recorded")
+
+
+def _lost_row_lineage(space: Workspace, origins: list[Origin]) -> list[str]:
+    return [
+        f"{file.path}: what says which rows {origin.version.dataset} {origin.version.sha256[:12]}… came from is "
+        f"{_gone(space, file)}"
+        for origin in origins
+        for file in origin.lineage
+        if space.objects.find(file) is None
+    ]
+
+
+def _gone(space: Workspace, file: FileVersion) -> str:
+    freed = None if space.objects.path(file.md5).exists() else freed_on(space.store, file)
+    return f"gone: freed by `headwater gc` on {freed}; train it again" if freed else "gone or changed"
 
 
 def _parity(space: Workspace, step: Step, row: Row) -> Condition:

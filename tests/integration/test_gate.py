@@ -287,6 +287,38 @@ def test_every_condition_is_reported(kiosk, bad):
     assert "data/models/kiosk/late/model.onnx" in decision.conditions[3].text
 
 
+def test_a_manifest_that_was_not_signed_so_is_refused(kiosk, champion):
+    """Bytes that are right are not enough: what the version rests on must be what was signed."""
+    challenger = kiosk.train(180)
+    kiosk.execute(f"update manifest set body = replace(body, 'kiosk', 'kiosks') where sha256 = '{challenger}'")
+
+    decision = decide(kiosk.space, kiosk.step)
+    forced = promote(kiosk.space, MODEL, challenger, force=True)
+    run_steps(Runner(kiosk.space, Ports(), Door("test")), kiosk.space.project.steps)
+    repaired = decide(kiosk.space, kiosk.step)
+
+    assert (decision.promoted, forced.promoted, repaired.promoted) == (False, False, True)
+    assert f"the signed manifest of kiosk/late {challenger[:12]}… was signed over other bytes" in decision.reasons[0]
+
+
+def test_lost_row_lineage_is_refused(kiosk, champion):
+    """A table whose file on which rows it came from is gone has no complete trace; the file is named."""
+    challenger = kiosk.train(181)
+    table = kiosk.space.store.current("kiosk/features")["2020-02"]
+    where = f"where dataset = 'kiosk/features' and sha256 = '{table.sha256}'"
+    (row,) = kiosk.space.store._connection.execute(f"select lineage from run_output {where}".encode()).fetchall()
+    lost = [{"path": "data/lineage/lost.bin", "sha256": "0" * 64, "md5": "0" * 32, "size_bytes": 9}]
+    kiosk.execute(f"update run_output set lineage = '{json.dumps(lost)}' {where}")
+    try:
+        decision = decide(kiosk.space, kiosk.step)
+    finally:
+        kiosk.execute(f"update run_output set lineage = '{json.dumps(row['lineage'])}' {where}")
+
+    assert not decision.promoted
+    assert "data/lineage/lost.bin: what says which rows kiosk/features" in decision.conditions[3].text
+    assert decide(kiosk.space, kiosk.step).champion == challenger
+
+
 def test_a_repaired_version_is_decided_anew(kiosk, champion):
     """What was refused for damage alone is promoted once its bytes are back."""
     challenger = kiosk.train(78)

@@ -1,16 +1,27 @@
 """Verify, trace and replay on the level of files: what a prediction rests on is all there, and was not changed."""
 
 import json
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 
+import dagster as dg
+import numpy as np
 import pytest
 
+from lineage.dvc import sync
 from lineage.errors import IntegrityError, NotFoundError
+from lineage.indexes import index, save
 from lineage.ports import Ports
+from lineage.provenance import publish
 from lineage.replay import replay
+from lineage.signing import fault, key_path, own_key, sign
 from lineage.trace import trace
+from lineage.tracked import listings
 from lineage.verify import verify
-from lineage.versions import sha256_file
+from lineage.versions import digest_file, files_to_json, sha256_file
+from orchestration.cli import main
+from orchestration.verification import verification, verified_check
+from serving.bundle import load_bundle
 from serving.gate import promote
 from serving.predict import Predictor
 
@@ -23,6 +34,7 @@ BUNDLE = "data/models/shop/late_t0"
 def shop(make_shop):
     """A shop whose model is trained by XGBoost; every test leaves its files as they were recorded."""
     shop = make_shop("depot_verify", trainer="serving.fit:fit")
+    sync(shop.space)
     shop.run()
     promote(shop.space, MODEL)
     return shop
@@ -32,6 +44,23 @@ def shop(make_shop):
 def prediction(shop):
     """The id of a prediction that was made just now."""
     return Predictor(shop.space).by_key(MODEL, [KEY]).prediction_id
+
+
+@pytest.fixture(scope="module", autouse=True)
+def row_lineage(shop):
+    """The file beside January's features that says which rows they came from, current and signed."""
+    version = shop.current("features", "2020-01")
+    run = shop.store.row("run_that_wrote", **identity(version), before=None)["run_id"]
+    if not (found := shop.store.run_lineage(run)):
+        shop.write("data/lineage/shop/features/2020-01.bin", "which rows\n")
+        found = (
+            digest_file(shop.path("data/lineage/shop/features/2020-01.bin"), "data/lineage/shop/features/2020-01.bin"),
+        )
+        shop.space.objects.adopt_copy(shop.path(found[0].path), found[0])
+        lineage = json.dumps(files_to_json(found))
+        shop.query(f"update run_output set lineage = '{lineage}' where run_id = '{run}' returning 1")
+        publish(shop.space, shop.current("late_t0"))
+    return found[0]
 
 
 @contextmanager
@@ -49,19 +78,50 @@ def changed(*paths, to=None):
         yield
 
 
-def kinds(shop):
+def kinds(shop, row_lineage):
     """kind -> path of one file of that kind."""
     table, model = shop.current("features", "2020-01"), shop.current("late_t0")
+    listing = dict(listings(shop.root))["data/tables/shop/features"]
     return {
         "raw file": shop.raw("orders/2020-02"),
-        "stored raw file": shop.space.objects.path(raw_version(shop, "2020-02").file.md5),
+        "stored raw file": stored_raw(shop),
         "table": shop.path(table.file.path),
         "stored table": shop.object(table),
         "bundle": shop.path(f"{BUNDLE}/model.onnx"),
         "manifest": shop.path(f"{BUNDLE}/manifest.json"),
         "stored bundle": shop.object(model, "model.ubj"),
         "metrics": shop.path("data/metrics/shop/late_t0.json"),
+        "provenance": shop.path("data/models/shop/late_t0.provenance.json"),
+        "signature": shop.path("data/models/shop/late_t0.manifest.sig"),
+        "row lineage": shop.path(row_lineage.path),
+        "stored row lineage": shop.space.objects.path(row_lineage.md5),
+        "served copy": shop.path(f".headwater/bundles/{model.sha256}/model.onnx"),
+        "listing": shop.space.objects.path(listing),
     }
+
+
+# Of each kind, a part of what rests on it; on the last three nothing does that could not be made again.
+RESTS = {
+    "raw file": ("shop/features[2020-02]", "shop/late_t0 "),
+    "stored raw file": ("shop/features[2020-02]", "shop/late_t0 "),
+    "table": ("shop/late_t0 ",),
+    "stored table": ("shop/late_t0 ",),
+    "bundle": (" prediction",),
+    "manifest": (" prediction",),
+    "stored bundle": (" prediction",),
+    "metrics": (" prediction",),
+    "provenance": (" prediction",),
+    "signature": (" prediction",),
+    "row lineage": ("shop/late_t0 ",),
+    "stored row lineage": ("shop/late_t0 ",),
+    "served copy": (" prediction",),
+    "listing": (),
+}
+
+
+def stored_raw(shop):
+    """The object of February's raw orders."""
+    return shop.space.objects.path(raw_version(shop, "2020-02").file.md5)
 
 
 def raw_version(shop, month):
@@ -81,20 +141,21 @@ def identity(version):
 
 
 def test_all_is_as_recorded(shop, prediction):
-    """Nothing is damaged, and everything is looked at: tables, raw files, the bundle and the metrics."""
+    """Nothing is damaged, and everything is looked at: tables, raw files, row lineage, the bundle and the metrics."""
+    outputs = shop.query("select lineage from run_output")
+
     found = verify(shop.space)
 
     assert found.damaged == ()
     # Seven raw files, eleven tables, one model with its bundle's five files, metrics and five plots.
-    assert (found.versions, found.files) == (7 + 11 + 1, 7 + 11 + 11)
+    assert (found.versions, found.manifests) == (7 + 11 + 1, 1)
+    assert found.files == 7 + 11 + 11 + sum(len(row["lineage"]) for row in outputs)
 
 
-@pytest.mark.parametrize(
-    "kind", ["raw file", "stored raw file", "table", "stored table", "bundle", "manifest", "stored bundle", "metrics"]
-)
-def test_one_flipped_bit_is_found(shop, kind):
-    """Of all files on record, the changed one is named, with what it is a version of."""
-    path = kinds(shop)[kind]
+@pytest.mark.parametrize("kind", RESTS)
+def test_one_flipped_bit_is_found(shop, prediction, row_lineage, kind):
+    """Of all files on record, the changed one is named, with what it is a version of and what rests on it."""
+    path = kinds(shop, row_lineage)[kind]
 
     with changed(path):
         (damage,) = verify(shop.space).damaged
@@ -102,8 +163,276 @@ def test_one_flipped_bit_is_found(shop, kind):
     assert damage.path == str(path.relative_to(shop.root))
     assert damage.path in str(damage)
     assert damage.dataset in str(damage)
-    assert "has sha256" in str(damage)
+    assert [item for item in RESTS[kind] if item not in " ".join(damage.dependents)] == []
     assert verify(shop.space).damaged == ()
+
+
+def test_a_damaged_index_is_found(shop):
+    """Nothing rests on it; it is named with what becomes of it."""
+    folder = index(shop.space.settings.home, "0" * 64, lambda draft: save(draft, rows=np.arange(9)))
+
+    with changed(folder / "rows.npy"):
+        (damage,) = verify(shop.space).damaged
+
+    assert str(damage).startswith(f".headwater/indexes/00/{'0' * 64}/rows.npy is damaged: an index")
+    assert damage.dependents == ()
+
+
+# --- signed manifests
+
+
+def test_the_manifest_says_all_that_the_model_rests_on(shop, row_lineage):
+    """Every version and file on the way, with its sha256 and size, and every run; signed by this project's key."""
+    body = shop.path("data/models/shop/late_t0.provenance.json").read_bytes()
+    signature = shop.path("data/models/shop/late_t0.manifest.sig").read_bytes()
+    manifest = json.loads(body)
+
+    files = {
+        file["path"]: (file["sha256"], file["size_bytes"]) for item in manifest["versions"] for file in item["files"]
+    }
+    lineage = [file for run in manifest["runs"] for file in run["row_lineage"]]
+    steps = Counter(run["step"] for run in manifest["runs"])
+
+    assert manifest["bundle"] == shop.current("late_t0").sha256
+    for name in (
+        "data/raw/shop/visits/2020-03.csv",
+        "data/tables/shop/features/2020-03.parquet",
+        f"{BUNDLE}/model.onnx",
+    ):
+        assert files[name] == (sha256_file(shop.path(name)), shop.path(name).stat().st_size)
+    assert len(manifest["versions"]) == 7 + 10 + 1  # the totals are no part of it
+    assert steps == {"shop.late_t0": 1, "shop.products": 1} | dict.fromkeys(
+        ("shop.features", "shop.orders", "shop.visits"), 3
+    )
+    assert all(len(run["code"]) == len(run["environment"]) == 64 for run in manifest["runs"])
+    assert row_lineage.sha256 in {file["sha256"] for file in lineage}
+    assert fault(body, signature, own_key(shop.space.settings.home)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "said"),
+    [
+        ("files = jsonb_set(files, '{0,sha256}', '\"00\"')", "files = {files}", "says another files than"),
+        ("row_count = row_count + 1", "row_count = row_count - 1", "says another row_count than"),
+    ],
+)
+def test_a_record_that_is_not_the_signed_one_is_found(shop, change, back, said):
+    """Who can write to the database cannot make other bytes the right ones."""
+    version = shop.current("orders", "2020-01")
+    where = f"where dataset = 'shop/orders' and sha256 = '{version.sha256}' returning 1"
+    shop.query(f"update version set {change} {where}")
+    try:
+        found = [str(damage) for damage in verify(shop.space).damaged]
+    finally:
+        files = f"'{json.dumps(files_to_json(version.files))}'"
+        shop.query(f"update version set {back.format(files=files)} {where}")
+
+    (named,) = [text for text in found if said in text]
+    assert named.startswith(f"the record of shop/orders[2020-01] {version.sha256[:12]}…")
+    assert verify(shop.space).damaged == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("body = replace(body, 'shop', 'stop')", "was signed over other bytes"),
+        ('signature = replace(signature, \'"key": "\', \'"key": "0\')', "was signed by key 0"),
+    ],
+)
+def test_a_manifest_that_was_changed_on_record_is_found(shop, change, said):
+    """It is named with its bundle; the next run signs the current version again."""
+    version = shop.current("late_t0")
+    shop.query(f"update manifest set {change} returning 1")
+
+    found = [str(damage) for damage in verify(shop.space).damaged]
+    shop.run()
+
+    assert any(text.startswith(f"the signed manifest of shop/late_t0 {version.sha256[:12]}… {said}") for text in found)
+    assert verify(shop.space).damaged == ()
+
+
+def test_a_manifest_that_is_gone_is_found(shop):
+    """A bundle is on record only with what was signed, unless it is older than signatures."""
+    shop.query("delete from manifest returning 1")
+    gone = [str(damage) for damage in verify(shop.space).damaged]
+    shop.run()
+
+    assert any("is not on record; train it again with `headwater run shop.late_t0`" in text for text in gone)
+    assert verify(shop.space).damaged == ()
+
+
+def test_a_key_that_is_gone_is_named(shop):
+    """Without the key nothing can be checked; with it all is well again."""
+    path = key_path(shop.space.settings.home)
+    away = path.rename(path.with_name("away"))
+    try:
+        (damage,) = verify(shop.space).damaged
+    finally:
+        away.rename(path)
+
+    assert f"there is no key {path}" in str(damage)
+    assert verify(shop.space).damaged == ()
+
+
+def test_a_run_signs_again_what_was_changed(shop, row_lineage):
+    """Provenance, signature and row lineage are put back like any other file."""
+    found = kinds(shop, row_lineage)
+
+    for kind in ("provenance", "signature", "row lineage"):
+        found[kind].write_bytes(b"?")
+    shop.run()
+
+    assert verify(shop.space).damaged == ()
+
+
+# --- every night
+
+
+def test_the_nightly_check_names_what_changed(shop):
+    """The job of the schedule runs the check of each model, which fails naming the files, with their metadata."""
+    step = shop.space.project.step("shop.late_t0")
+    job, schedule = verification([step])
+    definitions = dg.Definitions(asset_checks=[verified_check(shop.space, step)], jobs=[job], schedules=[schedule])
+
+    def run():
+        result = definitions.resolve_job_def(job.name).execute_in_process()
+        (evaluation,) = result.get_asset_check_evaluations()
+        return evaluation
+
+    whole = run()
+    with changed(shop.raw("visits/2020-01")):
+        damaged = run()
+
+    assert (schedule.cron_schedule, schedule.default_status) == ("17 3 * * *", dg.DefaultScheduleStatus.RUNNING)
+    assert (whole.passed, damaged.passed) == (True, False)
+    assert (whole.asset_key.path, whole.check_name) == (["shop", "late_t0"], "verified")
+    assert damaged.metadata["damaged"].value == ["data/raw/shop/visits/2020-01.csv"]
+    assert "data/raw/shop/visits/2020-01.csv has sha256" in damaged.description
+
+
+# --- exported bundles
+
+
+@pytest.fixture
+def exported(shop, tmp_path):
+    """An exported bundle, and the project's public key beside it."""
+    ran = shop.cli("models", "export", f"{MODEL}@champion", str(tmp_path / "exported"))
+    assert ran.code == 0, ran.err
+    (tmp_path / "key.pem").write_text(shop.cli("verify", "--public-key").out)
+    return tmp_path / "exported"
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch, capsys):
+    """`headwater verify --bundle` in a folder that is no project; nothing may be written there."""
+    desert = tmp_path / "desert"
+    desert.mkdir()
+    monkeypatch.chdir(desert)
+    for name in ("HEADWATER_ROOT", "HEADWATER_HOME", "HEADWATER_PIPELINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+
+    def run(*arguments):
+        code = main(["verify", "--bundle", *map(str, arguments)])
+        assert list(desert.iterdir()) == []
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_an_exported_bundle_is_verified_offline(shop, exported, offline):
+    """With the signer's key all is said; without it, that its fingerprint must be compared. It can be loaded, too."""
+    fingerprint = own_key(shop.space.settings.home).fingerprint
+
+    trusted, alone = offline(exported, "--public-key", exported.with_name("key.pem")), offline(exported)
+    parsed = json.loads(offline(exported, "--json")[1])
+
+    assert (trusted[0], alone[0]) == (0, 0)
+    assert f"signed by {fingerprint}" in trusted[1]
+    assert "Compare its fingerprint" in alone[1]
+    assert "Compare its fingerprint" not in trusted[1]
+    assert (parsed["signed_by"], parsed["trusted"], parsed["faults"]) == (fingerprint, False, [])
+    assert (parsed["versions"], parsed["sources"]) == (7 + 10 + 1, 7)
+    assert load_bundle(exported / "bundle").digest == parsed["version"] == shop.current("late_t0").sha256
+
+
+def test_a_published_bundle_is_verified_in_its_place(shop, exported, offline):
+    """The folder below data/models, by what stands beside it and the key."""
+    code, out, _ = offline(shop.path(BUNDLE), "--public-key", exported.with_name("key.pem"))
+
+    assert (code, "0 faults" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bundle/model.onnx",
+        "bundle/model.ubj",
+        "bundle/signature.json",
+        "bundle/manifest.json",
+        "provenance.json",
+        "manifest.sig",
+    ],
+)
+@pytest.mark.parametrize("with_key", [True, False])
+def test_a_flipped_bit_of_an_export_is_found(exported, offline, name, with_key):
+    """It is named, and the answer is 1."""
+    key = ("--public-key", exported.with_name("key.pem")) if with_key else ()
+
+    with changed(exported / name):
+        code, out, _ = offline(exported, *key)
+
+    assert code == 1
+    assert f"{exported / name} " in out
+    assert "1 faults" in out
+
+
+def test_an_export_that_somebody_else_signed_is_refused(exported, offline, tmp_path):
+    """Who changes a bundle and signs it anew has another key: with the right one it is found out."""
+    body = (exported / "provenance.json").read_bytes().replace(b'"late_t0', b'"late_t1')
+    (exported / "provenance.json").write_bytes(body)
+    (exported / "manifest.sig").write_bytes(sign(tmp_path / "forger", body))
+    (exported / "public_key.pem").write_text(own_key(tmp_path / "forger").pem)
+
+    forged = offline(exported, "--public-key", exported.with_name("key.pem"))
+
+    assert forged[0] == 1
+    assert "manifest.sig was signed by key" in forged[1]
+    assert "public_key.pem is another key" in forged[1]
+
+
+def test_what_does_not_belong_to_an_export_is_named(exported, offline):
+    """A file more, a file less, and a folder that is no export at all."""
+    (exported / "bundle/extra.txt").write_text("?")
+    (exported / "bundle/model.ubj").unlink()
+
+    code, out, _ = offline(exported)
+    nothing = offline(exported / "bundle")
+    no_file = offline(exported, "--public-key")
+
+    assert code == 1
+    assert f"{exported / 'bundle/extra.txt'} is not among" in out
+    assert f"{exported / 'bundle/model.ubj'} is missing" in out
+    assert (nothing[0], nothing[2].count("\n")) == (1, 1)
+    assert "is no exported bundle" in nothing[2]
+    assert (no_file[0], "needs a FILE" in no_file[2]) == (2, True)
+
+
+def test_an_export_overwrites_nothing(shop, exported):
+    """A folder with files in it is refused by name and stays as it is; an unknown version is named."""
+    before = sorted(exported.rglob("*"))
+
+    again = shop.cli("models", "export", MODEL, str(exported))
+    unknown = shop.cli("models", "export", f"{MODEL}@nope", str(exported.with_name("new")))
+
+    assert (again.code, unknown.code) == (1, 1)
+    assert str(exported) in again.err
+    assert "'nope' is no version" in unknown.err
+    assert sorted(exported.rglob("*")) == before
+    assert not exported.with_name("new").exists()
+
+
+# --- the command
 
 
 def test_a_missing_file_is_found(shop):
@@ -138,7 +467,7 @@ def test_a_prediction_leads_to_its_raw_files(shop, prediction):
     assert found["features"]["version"] == shop.current("features", "2020-02").sha256
     assert {source["file"]: source["version"] for source in found["sources"]} == {
         f"data/raw/shop/{name}.csv": sha256_file(shop.raw(name))
-        for name in ("orders/2020-02", "visits/2020-01", "visits/2020-02", "products/products")
+        for name in ("orders/2020-02", "visits/2020-02", "products/products")
     }
     assert len(found["training"]["sources"]) == 7
     assert found["bundle"]["version"] == shop.current("late_t0").sha256
@@ -148,7 +477,7 @@ def test_a_prediction_leads_to_its_raw_files(shop, prediction):
 @pytest.mark.parametrize("gone", [False, True], ids=["altered", "gone"])
 def test_lost_bytes_make_a_trace_incomplete(shop, prediction, gone):
     """When a raw file is lost in its place and in the cache, the trace is not complete and names it."""
-    raw, stored = shop.raw("orders/2020-02"), kinds(shop)["stored raw file"]
+    raw, stored = shop.raw("orders/2020-02"), stored_raw(shop)
 
     with changed(raw, stored, to=b"" if gone else None):
         found, said = trace(shop.space, prediction), shop.cli("trace", prediction)
@@ -211,7 +540,7 @@ def test_a_prediction_comes_out_again(shop, prediction):
 
 def test_a_tampered_bundle_is_not_replayed(shop, prediction):
     """A bundle whose recorded bytes are nowhere is refused by the name of its file; a whole copy is used."""
-    stored, placed = kinds(shop)["stored bundle"], shop.path(f"{BUNDLE}/model.ubj")
+    stored, placed = shop.object(shop.current("late_t0"), "model.ubj"), shop.path(f"{BUNDLE}/model.ubj")
 
     with changed(stored):
         from_place = replay(shop.space, prediction, Ports())
