@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from lineage import Pipeline, by_time, files, from_package, monthly, suite
+from lineage import Pipeline, by_time, constant, files, from_package, monthly, suite
 from lineage.history import history, with_history
 
 flights = Pipeline("flights")
@@ -317,7 +317,7 @@ def _minute_of_day(column: str) -> pl.Expr:
 
 
 def _zones(airports: pl.LazyFrame) -> pl.LazyFrame:
-    caribbean = pl.LazyFrame({"dest": list(CARIBBEAN), "zone": list(CARIBBEAN.values())})
+    caribbean = constant({"dest": list(CARIBBEAN), "zone": list(CARIBBEAN.values())})
     return pl.concat([airports.select(dest="faa", zone="tzone"), caribbean])
 
 

@@ -4,7 +4,7 @@ An author needs only these names and, for aggregates over the past, those of `li
 declared with them, in files under `assets/`.
 """
 
-from lineage.pipeline import Pipeline
+from lineage.pipeline import Pipeline, constant
 from lineage.spec import by_hash, by_time, files, from_package, monthly, suite
 
-__all__ = ["Pipeline", "by_hash", "by_time", "files", "from_package", "monthly", "suite"]
+__all__ = ["Pipeline", "by_hash", "by_time", "constant", "files", "from_package", "monthly", "suite"]

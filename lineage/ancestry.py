@@ -9,18 +9,22 @@ from uuid import UUID
 
 from lineage.errors import NotFoundError
 from lineage.store import Row, Store
-from lineage.versions import Version
+from lineage.versions import FileVersion, Version
 
 Identity = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A version, the run that wrote it and what that run read; both empty for a raw file."""
+    """A version, the run that wrote it and what that run read; both empty for a raw file.
+
+    `lineage` are the files beside a table that say which rows of the inputs each of its rows came from.
+    """
 
     version: Version
     run: Row | None
     inputs: tuple[tuple[str, Version], ...]
+    lineage: tuple[FileVersion, ...] = ()
 
     @property
     def is_raw(self) -> bool:
@@ -36,15 +40,17 @@ def identity(version: Version) -> Identity:
 def ancestry(store: Store, versions: Iterable[Version], before: datetime | None = None) -> list[Origin]:
     """`versions` and everything they came from, each once, nearest first.
 
-    Where the same bytes were written by several runs, the last one that ended before `before` counts.
+    Where the same bytes were written by several runs, the last one counts that ended before they were read: those of
+    `versions` before `before`, what a run read before it started.
     """
     found: dict[Identity, Origin] = {}
-    queue = list(versions)
+    queue = [(version, before) for version in versions]
     while queue:
-        version = queue.pop(0)
+        version, used_at = queue.pop(0)
         if identity(version) not in found:
-            found[identity(version)] = origin = _origin(store, version, before)
-            queue += [item for _, item in origin.inputs]
+            found[identity(version)] = origin = origin_of(store, version, used_at)
+            started = origin.run["started_at"] if origin.run else used_at
+            queue += [(item, started) for _, item in origin.inputs]
     return list(found.values())
 
 
@@ -64,10 +70,12 @@ def recorded_version(store: Store, dataset: str, partition: str, sha256: str) ->
     return found
 
 
-def _origin(store: Store, version: Version, before: datetime | None) -> Origin:
+def origin_of(store: Store, version: Version, before: datetime | None = None) -> Origin:
+    """The run that wrote `version`, the last that ended before `before`, and what it read."""
     dataset, partition, sha256 = identity(version)
     row = store.row("run_that_wrote", dataset=dataset, partition=partition, sha256=sha256, before=before)
     if row is None:
         return Origin(version, None, ())
     run_id: UUID = row["run_id"]
-    return Origin(version, store.row("run", run_id=run_id), tuple(store.run_inputs(run_id)))
+    run, inputs = store.row("run", run_id=run_id), tuple(store.run_inputs(run_id))
+    return Origin(version, run, inputs, store.run_lineage(run_id))

@@ -1,7 +1,7 @@
-"""The lineage service: OpenLineage events in, the graph out in Marquez's shapes, and a page that draws it.
+"""The lineage service: OpenLineage events in, the graph out in Marquez's shapes, traces, and pages that draw both.
 
-A door: it translates HTTP to and from intake.py, projection.py, graph.py and catalog.py. The only module of
-`lineage` that knows a web framework.
+A door: it translates HTTP to and from intake.py, projection.py, graph.py, catalog.py and answers.py. The only module
+of `lineage` that knows a web framework.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lineage import catalog, graph
-from lineage.errors import DatabaseError, NotFoundError
+from lineage.answers import RecordPage, TraceAnswers
+from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
 from lineage.intake import MOST_BYTES, EventError, EventTooLargeError, find_fault, parse_time, read_json
 from lineage.pool import StorePool
 from lineage.projection import receive_events
@@ -57,6 +58,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         relay = Relay(settings, settings.openlineage_url, api_key=env.get("OPENLINEAGE_API_KEY") or None)
     app = FastAPI(title="Headwater lineage", lifespan=_lifespan(relay), docs_url=None, redoc_url=None)
     app.state.pool = StorePool(settings)
+    app.state.traces = TraceAnswers(settings)
     app.router.redirect_slashes = False
     app.include_router(_doors)
     app.mount("/ui", StaticFiles(directory=_UI))
@@ -74,6 +76,7 @@ def _lifespan(relay: Relay | None) -> Callable[[FastAPI], AbstractAsyncContextMa
         yield
         if relay:
             await run_in_threadpool(relay.stop)
+        await run_in_threadpool(app.state.traces.close)
         await run_in_threadpool(app.state.pool.close)
 
     return lifespan
@@ -131,6 +134,7 @@ def _bad_parameter(_: Request, error: Any) -> Response:
 _ANSWERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
     NotFoundError: lambda _, error: _error(404, str(error), candidates=list(error.candidates)),
     DatabaseError: _unavailable,
+    HeadwaterError: lambda _, error: _error(500, str(error)),
     EventError: _out_of_spec,
     RequestValidationError: _bad_parameter,
     psycopg.DataError: lambda _, error: _error(400, f"The database cannot keep this: {error}"),
@@ -143,6 +147,11 @@ _doors = APIRouter()
 async def _pool(request: Request) -> StorePool:
     pool: StorePool = request.app.state.pool
     return pool
+
+
+async def _traces(request: Request) -> TraceAnswers:
+    traces: TraceAnswers = request.app.state.traces
+    return traces
 
 
 async def _sent(request: Request) -> tuple[bytes, str]:
@@ -167,6 +176,7 @@ async def _page(
 
 
 _Pool = Annotated[StorePool, Depends(_pool)]
+_Traces = Annotated[TraceAnswers, Depends(_traces)]
 _Sent = Annotated[tuple[bytes, str], Depends(_sent)]
 _Page = Annotated[catalog.Page, Depends(_page)]
 _Name = Annotated[str, AfterValidator(unquote)]
@@ -271,6 +281,34 @@ def get_run(pool: _Pool, run_id: _Name) -> Response:
     return JSONResponse(pool.use(lambda store: catalog.read_run(store, run_id)))
 
 
+@_doors.get("/api/v1/traces/{name}")
+def get_trace(traces: _Traces, name: _Name, feature: str | None = None) -> Response:
+    """Where a prediction, or a row (`flights.features[2013-11]:1000`), or one feature of it comes from."""
+    return Response(traces.trace(name, feature=feature), media_type="application/json")
+
+
+@_doors.get("/api/v1/traces/{name}/records")
+def get_records(
+    traces: _Traces, page: _Page, name: _Name, source: str, partition: str = "", feature: str | None = None
+) -> Response:
+    """Records of one source file behind it, verbatim."""
+    wanted = RecordPage(source, partition, page.offset, page.limit)
+    return Response(traces.records(name, wanted, feature=feature), media_type="application/json")
+
+
+@_doors.get("/api/v1/where")
+def get_where(traces: _Traces, page: _Page, row: str) -> Response:
+    """What one row (`flights/departures[2013-01]:826`) reached, and what dropped it where it reached nothing."""
+    return Response(traces.where(row, page.limit, page.offset), media_type="application/json")
+
+
+@_doors.get("/api/v1/exclusions")
+def get_exclusions(traces: _Traces, dataset: str, partition: str = "", version: str = "current") -> Response:
+    """What became of the rows that went into a partition of a table: how many reached it, and why others did not."""
+    name = f"{dataset}[{partition}]@{version}" if partition else f"{dataset}@{version}"
+    return Response(traces.exclusions(name), media_type="application/json")
+
+
 @_doors.get("/health")
 def get_health(pool: _Pool) -> Response:
     """Whether events can be kept."""
@@ -282,3 +320,11 @@ def get_health(pool: _Pool) -> Response:
 def get_page() -> Response:
     """The page that draws the graph."""
     return FileResponse(_UI / "index.html")
+
+
+@_doors.get("/trace")
+@_doors.get("/trace/")
+@_doors.get("/trace/{name}")
+def get_trace_page() -> Response:
+    """The page that tells where one prediction comes from."""
+    return FileResponse(_UI / "trace.html")

@@ -8,11 +8,13 @@
     ├── IntegrityError       bytes are not the version that was recorded
     ├── CheckFailedError     a blocking check refused a new version
     ├── StepFailedError      a step's own function raised
+    ├── RowsLostError        a step does what rows cannot be followed through (lineage/frame.py)
     ├── StaleRunError        a run was given up by somebody else while it was computing
     ├── UnsupportedModelError   a booster that cannot be exported exactly
     ├── RequestError         a prediction request that the model cannot answer
     ├── DeviceError          a GPU was asked for and cannot be used (serving/device.py)
     ├── EventError           a posted body that is no OpenLineage event (lineage/intake.py)
+    ├── BusyError            somebody else is at work in the cache (lineage/gc.py)
     └── DatabaseError        Postgres cannot be started or reached
 
 Messages say what failed, with which names, and what to do next. Data travels as attributes;
@@ -72,6 +74,10 @@ class StepFailedError(HeadwaterError):
     def __init__(self, message: str, step: str, partition: str | None) -> None:
         super().__init__(message)
         self.step, self.partition = step, partition
+
+
+class RowsLostError(HeadwaterError):
+    """A step's function does something that rows cannot be followed through, and does not say how rows map."""
 
 
 class StaleRunError(HeadwaterError):

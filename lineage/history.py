@@ -19,12 +19,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, get_args
+from typing import get_args
 
 import polars as pl
 
 from lineage import operands
 from lineage.errors import DeclarationError
+from lineage.frame import TrackedFrame
+from lineage.grouping import looked_back
+from lineage.operands import Operands
 from lineage.spec import Aggregation, History, duration
 
 _SUMMED = ("count", "sum", "mean", "share")
@@ -94,12 +97,21 @@ def with_history(
     scale, with decimals Float64), mean and share are Float64, min, max and last have the type of the value.
     Raises DeclarationError where the columns do not fit (see `lineage.operands`).
     """
+
+    def compute(rows: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
+        return _computed(rows, at, events, aggregates)
+
+    if isinstance(rows, TrackedFrame):
+        operands.check(rows.collect_schema(), at, events.collect_schema(), aggregates)
+        return looked_back(rows, events, at, aggregates, compute)
+    return compute(rows, events)
+
+
+def _computed(rows: pl.LazyFrame, at: str, events: pl.LazyFrame, aggregates: Mapping[str, History]) -> pl.LazyFrame:
     asked, known = rows.collect_schema(), events.collect_schema()
     operands.check(asked, at, known, aggregates)
-    past = _Past(
-        events.with_columns(pl.selectors.float().fill_nan(None)), known, asked, _unit(at, asked, known, aggregates)
-    )
-    ordered = rows.with_row_index(_ORDER).with_columns(past.instant(at, asked[at]).alias(_ASKED))
+    past = _Past(operands.without_nan(events), Operands.of(asked, at, known, aggregates))
+    ordered = rows.with_row_index(_ORDER).with_columns(past.operands.asked_at(at).alias(_ASKED))
     ordered = asking = ordered.sort(_ASKED, maintain_order=True)
     for group in _groups(aggregates):
         ordered = _add_sums(ordered, past, group)
@@ -113,43 +125,27 @@ def with_history(
 
 @dataclass(frozen=True)
 class _Past:
-    """Events, their columns, and those of the rows that look back on them."""
+    """Events, and how they are compared with the rows that look back on them."""
 
     events: pl.LazyFrame
-    kinds: pl.Schema
-    asked: pl.Schema
-    unit: Literal["us", "ns"]
+    operands: Operands
 
     def known(self, item: History, values: Mapping[str, str]) -> pl.LazyFrame:
         """Keys, time and `values` (column by its new name) of the events that can count, in the order in which they
         became known; a null key is like no other."""
-        # A key that the rows' type cannot hold is no row's key.
-        keys = (pl.col(key).cast(self.asked[key], strict=False) for key in item.keys)
-        when = self.instant(item.known_at, self.kinds[item.known_at]).alias(_AT)
+        keys = (self.operands.key(key) for key in item.keys)
+        when = self.operands.known_at(item).alias(_AT)
         renamed = (pl.col(column).alias(name) for name, column in values.items())
         present = pl.all_horizontal(pl.col(name).is_not_null() for name in (*item.keys, _AT))
         return self.events.select(*keys, when, *renamed).filter(present).sort(_AT, maintain_order=True)
 
-    def instant(self, column: str, kind: pl.DataType) -> pl.Expr:
-        """A time or day as an instant on the one clock: UTC without saying so, in the finer unit of the two."""
-        when = pl.col(column)
-        if isinstance(kind, pl.Datetime) and kind.time_zone:
-            when = when.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        # What lies beyond the years of nanoseconds is never reached.
-        return when.cast(pl.Datetime(self.unit), strict=False)
-
     def start(self, window: timedelta) -> pl.Expr:
         """When the window of a row begins."""
-        return pl.col(_ASKED) - pl.lit(window, dtype=pl.Duration(self.unit))
+        return pl.col(_ASKED) - pl.lit(window, dtype=pl.Duration(self.operands.unit))
 
     def kind(self, item: History) -> pl.DataType:
         """The type of its value."""
-        return pl.Null() if item.value is None else self.kinds[item.value]
-
-
-def _unit(at: str, asked: pl.Schema, known: pl.Schema, aggregates: Mapping[str, History]) -> Literal["us", "ns"]:
-    kinds = (asked[at], *(known[item.known_at] for item in aggregates.values()))
-    return "ns" if any(isinstance(kind, pl.Datetime) and kind.time_unit == "ns" for kind in kinds) else "us"
+        return pl.Null() if item.value is None else self.operands.events[item.value]
 
 
 def _groups(aggregates: Mapping[str, History]) -> Iterable[dict[str, History]]:
@@ -228,9 +224,9 @@ def _difference(item: History, kind: pl.DataType) -> pl.Expr:
 def _of_sum(item: History, kind: pl.DataType, summed: pl.Expr, count: pl.Expr) -> pl.Expr:
     if item.agg == "sum" and item.decimals is None:
         return summed if isinstance(kind, pl.Decimal) else summed.cast(pl.Int64)
-    whole = summed.to_physical()
-    scale = _scale(item, kind)
-    return whole / scale if item.agg == "sum" else whole / (count.cast(pl.Float64) * scale)
+    whole, n, scale = summed.to_physical(), count.cast(pl.Float64), _scale(item, kind)
+    # Divided by a column: by one number Polars multiplies with its inverse, but where there is one row.
+    return whole / (n * 0 + scale if item.agg == "sum" else n * scale)
 
 
 def _add_last(rows: pl.LazyFrame, past: _Past, name: str, item: History) -> pl.LazyFrame:

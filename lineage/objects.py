@@ -15,13 +15,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lineage.errors import IntegrityError
-from lineage.versions import FileVersion, sha256_file
+from lineage.versions import FileVersion, known_sha256, sha256_file
 
 # How the name of a file begins that is not yet what it will be.
 TEMPORARY = ".headwater-"
 # What git must not keep: DVC refuses outs that git tracks, whichever of the two was there first.
 DVC_IGNORED = "/config.local\n/tmp\n/cache\n"
-DATA_IGNORED = "# DVC keeps these bytes; git keeps dvc.lock, which names them.\n/tables/\n/models/\n"
+DATA_IGNORED = "# DVC keeps these bytes; git keeps dvc.lock, which names them.\n/tables/\n/rows/\n/models/\n"
 _READ_ONLY = 0o444
 _WRITABLE = 0o644
 
@@ -135,9 +135,12 @@ class Objects:
         return sha256_file(self.path(file.md5)) == file.sha256
 
     def find(self, file: FileVersion) -> Path | None:
-        """Where these bytes are, undamaged: in the cache, or else in their place in the project; None if nowhere."""
+        """Where these bytes are, undamaged: in the cache, or else in their place in the project; None if nowhere.
+
+        A file that has not been touched since this process read it is not read again.
+        """
         places = (self.path(file.md5), self._root / file.path)
-        return next((path for path in places if sha256_file(path) == file.sha256), None)
+        return next((path for path in places if known_sha256(path) == file.sha256), None)
 
     @contextmanager
     def _guarded(self, how: int) -> Iterator[None]:

@@ -242,6 +242,20 @@ class Past:
         ordinals, kept = self._index.timeline(window.events).ordinals, self._index.kept(window.events)
         return _gathered(ordinals, kept, *self._places(window, asked))
 
+    def touched(self, rows: pl.DataFrame, *names: str) -> Array:
+        """The ordinals (uint32, ascending) of the events that counted in any of `rows`, in any of the aggregates."""
+        asked = self._asked(rows)
+        parts = [np.empty(0, np.uint32)]
+        for window in set(self._windows(names).values()):
+            ordinals, kept = self._index.timeline(window.events).ordinals, self._index.kept(window.events)
+            first, last = self._places(window, asked)
+            # How many windows begin less how many have ended, at each place.
+            count = len(ordinals) if kept is None else len(kept)
+            depth = np.bincount(first, minlength=count + 1) - np.bincount(last, minlength=count + 1)
+            places = np.flatnonzero(np.cumsum(depth[:-1]) > 0)
+            parts.append(ordinals[places if kept is None else kept[places]])
+        return np.unique(np.concatenate(parts))
+
 
 class Asked:
     """The rows of one call of `with_history`, by keys and by when they asked."""

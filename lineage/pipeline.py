@@ -11,9 +11,9 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from lineage.errors import DeclarationError
 from lineage.spec import (
@@ -33,6 +33,9 @@ from lineage.spec import (
     TimeSplit,
     months_back,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Transform = TypeVar("Transform", bound=Callable[..., Any])
 
@@ -119,6 +122,7 @@ class Pipeline:
         inputs: Mapping[str, str] | None = None,
         look_back: Mapping[str, int | Mapping[str, History]] | None = None,
         whole: bool = False,
+        rows: str | None = None,
     ) -> Callable[[Transform], Transform]:
         """Declare a table: the function's parameters name its inputs, its keyword-only ones are parameters.
 
@@ -127,11 +131,15 @@ class Pipeline:
         `look_back={"weather": 1}` also reads that many earlier partitions of an input; given declared
         aggregates over the past instead of a number, as many as these need. A table is partitioned as its
         inputs are; `whole=True` makes one file of all of them.
+        `rows` is needed where the function has Python code in it that rows cannot be followed through
+        (map_elements, map_batches, map_groups): "1:1" if each row comes from itself alone, "group:a,b" if from the
+        rows with the same values in these columns, "all" if from all of them (docs/tracing.md).
         """
 
         def declare(function: Transform) -> Transform:
             reach = {name: _partitions_back(given) for name, given in (look_back or {}).items()}
-            self._add(self._table(function, key, checks, _Reading(dict(inputs or {}), reach, whole)))
+            step = self._table(function, key, checks, _Reading(dict(inputs or {}), reach, whole))
+            self._add(replace(step, rows=_rows_declared(step.full_name, rows)))
             return function
 
         return declare
@@ -314,6 +322,22 @@ def _signature(step: str, function: Callable[..., Any]) -> tuple[list[str], dict
     if not names:
         raise DeclarationError(f"{step} reads nothing; its parameters must name its inputs.")
     return names, parameters
+
+
+def constant(data: Any, schema: Any = None) -> pl.LazyFrame:
+    """A lazy frame of values that stand in the code, to be joined to a step's inputs or put under them.
+
+    `data` is a mapping of columns to lists of values, or a list of rows. Rows that come from it alone have no source.
+    """
+    from lineage.constants import Constant
+
+    return Constant(data, schema=schema)
+
+
+def _rows_declared(step: str, rows: str | None) -> str | None:
+    if rows is None or rows in ("1:1", "all") or re.fullmatch(r"group:[^,]+(,[^,]+)*", rows):
+        return rows
+    raise DeclarationError(f'{step}: rows={rows!r} must be "1:1", "group:<columns>" or "all".')
 
 
 def _check_features(step: str, features: Sequence[str], target: str) -> None:

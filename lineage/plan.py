@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lineage.code import code_digest
+from lineage.code import Code, read_code
 from lineage.discover import Project
 from lineage.environment import environment_digest
 from lineage.errors import DeclarationError, NotFoundError, SourceError
@@ -22,8 +22,11 @@ from lineage.spec import Fetch, Model, Source, Step
 from lineage.store import Store
 from lineage.versions import Version, digest_file, json_digest, sha256_file
 
+Inputs = tuple[tuple[str, Version], ...]
+
 WHOLE = ""
 _WRITER = "lineage.tables:write_table"
+_ROWS = ("lineage.following:follow", "lineage.origins:write_stages", "lineage.exclusions:write_reasons")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Declared:
         return self.settings.root
 
     @cached_property
-    def codes(self) -> dict[str, str]:
-        """Code digests by step, each worked out once while this is open."""
+    def codes(self) -> dict[str, Code]:
+        """The code of steps by name, each read once while this is open."""
         return {}
 
 
@@ -60,7 +63,9 @@ class Workspace(Declared):
 class Plan:
     """One partition of a step, ready to run. `inputs` are (input name, version), in reading order.
 
-    `raw` are versions of raw files that no fetch step recorded, to be recorded with this run.
+    `raw` are versions of raw files that no fetch step recorded, to be recorded with this run. `definitions` and
+    `declaration` say what `code` and the rest of the fingerprint consist of. `located` says where to read a version
+    that is not to be read from its place: a replay's.
     """
 
     step: Step
@@ -70,6 +75,9 @@ class Plan:
     suite: Path | None
     fingerprint: str
     raw: tuple[Version, ...] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    declaration: Mapping[str, Any] = field(default_factory=dict)
+    located: Mapping[Version, Path] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -90,26 +98,50 @@ def label(step: Step, partition: str) -> str:
 def make_plan(space: Workspace, step: Step, partition: str) -> Plan:
     """The plan of one partition; NotFoundError when something it reads has no version yet."""
     inputs, raw = _inputs(space, step, partition)
-    code, suite = step_code(space, step), suite_path(space, step)
+    return plan_reading(space, step, partition, inputs, raw)
+
+
+def plan_reading(space: Declared, step: Step, partition: str, inputs: Inputs, raw: tuple[Version, ...] = ()) -> Plan:
+    """The plan of one partition that reads these versions, whichever are current."""
+    suite = suite_path(space, step)
+    code, declaration = _code(space, step), declared(step, suite)
     identity = {
         "step": step.full_name,
         "partition": partition,
-        "code": code,
-        "parameters": dict(step.parameters),
-        "shape": shape(step),
+        "code": code.digest,
+        **declaration,
         "inputs": [[name, version.dataset, version.partition, version.sha256] for name, version in inputs],
-        "checks": sha256_file(suite) if suite else None,
         "environment": environment_digest(space.root),
     }
-    return Plan(step, partition, inputs, code, suite, json_digest(identity), raw)
+    return Plan(step, partition, inputs, code.digest, suite, json_digest(identity), raw, code.definitions, declaration)
+
+
+def declared(step: Step, suite: Path | None) -> dict[str, Any]:
+    """What a step says beside its code: parameters, shape, and the sha256 of its suite's file."""
+    checks = sha256_file(suite) if suite else None
+    return {"parameters": dict(step.parameters), "shape": shape(step), "checks": checks}
 
 
 def shape(step: Step) -> dict[str, Any]:
-    """What decides a table's bytes beside its code and parameters: key, inputs and whether it is one file."""
-    if step.kind != "table":
-        return {}
-    inputs = [f"{item.name}={item.step}-{item.look_back}" for item in step.inputs]
-    return {"key": list(step.key), "inputs": inputs, "whole": step.partitions is None}
+    """What decides the bytes beside code and the values of parameters: of a table its key, its inputs and whether it is
+    one file; of a table and a source the order of what parameters map, such as a source's columns."""
+    ordered = step.parameters if step.kind in ("source", "table") else {}
+    order = {name: keys for name, value in ordered.items() if (keys := _key_order(value))}
+    found: dict[str, Any] = {"order": order} if order else {}
+    if step.kind == "table":
+        inputs = [f"{item.name}={item.step}-{item.look_back}" for item in step.inputs]
+        found |= {"key": list(step.key), "inputs": inputs, "whole": step.partitions is None}
+        found |= {"rows": step.rows} if step.rows else {}
+    return found
+
+
+def _key_order(value: Any) -> list[Any]:
+    """The keys of all mappings in a JSON value, in the order in which they stand: JSON itself knows no order."""
+    if isinstance(value, Mapping):
+        return [*value, *(keys for item in value.values() if (keys := _key_order(item)))]
+    if isinstance(value, list | tuple):
+        return [keys for item in value if (keys := _key_order(item))]
+    return []
 
 
 def partitions_to_run(space: Workspace, step: Step) -> tuple[str, ...]:
@@ -157,19 +189,23 @@ def landed(space: Workspace, step: Step) -> tuple[str, ...]:
 
 def step_code(space: Declared, step: Step) -> str:
     """Digest of the code that decides the bytes of `step`."""
+    return _code(space, step).digest
+
+
+def _code(space: Declared, step: Step) -> Code:
     if step.full_name not in space.codes:
-        space.codes[step.full_name] = _step_code(space, step)
+        space.codes[step.full_name] = _read_code(space, step)
     return space.codes[step.full_name]
 
 
-def _step_code(space: Declared, step: Step) -> str:
+def _read_code(space: Declared, step: Step) -> Code:
     roots: dict[str, list[Any]] = {
         "fetch": ["lineage.sources:fetch"],
         "source": ["lineage.sources:read", _WRITER],
-        "table": [step.function, _WRITER],
+        "table": [step.function, _WRITER, *_ROWS],
         "model": [step.detail.trainer] if isinstance(step.detail, Model) else [],
     }
-    return code_digest(roots[step.kind], space.root)
+    return read_code(roots[step.kind], space.root)
 
 
 def suite_path(space: Declared, step: Step) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,7 +16,7 @@ _ID = re.compile(r"(?P<id>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(
 
 @dataclass(frozen=True)
 class Prediction:
-    """One recorded row of an answer: `answer` as the store keeps it, `row` its row."""
+    """One recorded row of an answer, as the store keeps it: what was answered, and the row."""
 
     answer: Row
     row: Row
@@ -30,18 +30,44 @@ class Prediction:
 
 def find_prediction(store: Store, text: str) -> Prediction:
     """The prediction called `ID` (an answer of one row) or `ID.i`; NotFoundError says what is wrong with the id."""
-    prediction_id, ordinal = parse_id(text)
-    answer = store.row("prediction", prediction_id=prediction_id)
-    if answer is None:
-        raise NotFoundError(f"There is no prediction {prediction_id}; it was made in another project, or never.")
-    rows = {row["ordinal"]: row for row in store.rows("prediction_rows", prediction_id=prediction_id)}
-    if ordinal is None and len(rows) == 1:
-        ordinal = next(iter(rows))
-    if ordinal is None or ordinal not in rows:
-        # Rows are numbered by their place in the request, where unknown keys leave gaps.
-        what = "several rows" if ordinal is None else f"no row {ordinal}"
-        raise NotFoundError(f"Prediction {prediction_id} has {what if rows else 'no row'}; {_listed(rows)}.")
-    return Prediction(answer, rows[ordinal])
+    (found,) = find_predictions(store, [text])
+    if isinstance(found, NotFoundError):
+        raise found
+    return found
+
+
+def find_predictions(store: Store, texts: Sequence[str]) -> list[Prediction | NotFoundError]:
+    """For each id its prediction, or what is wrong with the id."""
+    asked = [_parsed(text) for text in texts]
+    good = {place: item for place, item in enumerate(asked) if not isinstance(item, NotFoundError)}
+    ids, ordinals = [item[0] for item in good.values()], [item[1] for item in good.values()]
+    rows: dict[int, list[Row]] = {place: [] for place in good}
+    places = [*good]
+    for row in store.rows("predicted", ids=ids, ordinals=ordinals):
+        rows[places[row["place"] - 1]].append(row)
+    return [
+        item if isinstance(item, NotFoundError) else _only(store, *item, rows[place])
+        for place, item in enumerate(asked)
+    ]
+
+
+def _parsed(text: str) -> tuple[UUID, int | None] | NotFoundError:
+    try:
+        return parse_id(text)
+    except NotFoundError as error:
+        return error
+
+
+def _only(store: Store, prediction_id: UUID, ordinal: int | None, rows: Sequence[Row]) -> Prediction | NotFoundError:
+    """The one row that was found of an answer."""
+    if not rows:
+        return NotFoundError(f"There is no prediction {prediction_id}; it was made in another project, or never.")
+    if len(rows) == 1 and rows[0]["ordinal"] is not None:
+        return Prediction(rows[0], rows[0])
+    # Rows are numbered by their place in the request, where unknown keys leave gaps.
+    known = [row["ordinal"] for row in store.rows("prediction_rows", prediction_id=prediction_id)]
+    what = "several rows" if ordinal is None else f"no row {ordinal}"
+    return NotFoundError(f"Prediction {prediction_id} has {what if known else 'no row'}; {_listed(known)}.")
 
 
 def parse_id(text: str) -> tuple[UUID, int | None]:

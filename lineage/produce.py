@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from lineage import sources
 from lineage.errors import HeadwaterError, StepFailedError
+from lineage.exclusions import write_reasons
+from lineage.following import follow
+from lineage.origins import ROWS, stored_names, write_stages
 from lineage.plan import Plan, Workspace
 from lineage.plots import plots_folder
 from lineage.ports import Ports, Training
@@ -27,11 +30,14 @@ _LONGEST = 1000
 class Produced:
     """A version that exists only in the workshop: where each of its files lies, and what is recorded of a model:
     its metrics and the circumstances of its training.
+
+    `lineage` are those of the files that say which rows of the inputs each row came from.
     """
 
     version: Version
     files: Mapping[FileVersion, Path]
     metrics: Mapping[str, object] | None = None
+    lineage: tuple[FileVersion, ...] = ()
 
 
 def produce(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produced:
@@ -50,7 +56,7 @@ def explain(plan: Plan, error: Exception) -> HeadwaterError:
     """`error` as what the runner raises: a HeadwaterError, one printable line that names step and partition."""
     text = str(error).strip()
     if isinstance(error, HeadwaterError):
-        error.args = (_line(text if plan.label in text else f"{plan.label}: {text}"),)
+        error.args = (_line(text if plan.label in text else f"{plan.label}{_place(plan.step, error)}: {text}"),)
         return error
     first = text.partition("\n")[0]
     message = f"{plan.label} failed{_place(plan.step, error)}: {type(error).__name__}{f': {first}' if first else ''}"
@@ -60,6 +66,11 @@ def explain(plan: Plan, error: Exception) -> HeadwaterError:
 def table_path(step: Step, partition: str) -> str:
     """Where a table's partition stands, relative to the root."""
     return f"data/tables/{step.dataset}/{partition or 'all'}.parquet"
+
+
+def rows_folder(step: Step, partition: str) -> str:
+    """The name of the folder of files that say where the rows of a table's partition came from."""
+    return f"data/rows/{step.dataset}/{partition or 'all'}"
 
 
 def model_folder(step: Step) -> str:
@@ -93,7 +104,7 @@ def _was_fetched(space: Workspace, plan: Plan, path: Path) -> bool:
 
 def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produced:
     (raw,) = (version for _, version in plan.inputs)
-    path = space.root / raw.file.path
+    path = plan.located.get(raw, space.root / raw.file.path)
     frame = sources.read(path, detail, f"{plan.label}: {raw.file.path}")
     # Afterwards: the file is its owner's, who may have written to it while it was read.
     require_bytes(path, raw.file.sha256, raw.file.path)
@@ -101,16 +112,19 @@ def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produ
 
 
 def _table(space: Workspace, plan: Plan, folder: Path) -> Produced:
-    frames = {item.name: _frame(space, plan, item.name) for item in plan.step.inputs}
-    assert plan.step.function is not None
-    result = plan.step.function(**frames, **plan.step.parameters)
-    if not isinstance(result, pl.LazyFrame | pl.DataFrame):
-        raise TypeError(f"returned {type(result).__name__}, not a Polars frame")
-    return _written(plan, result.lazy(), folder, keep_order=False)
+    frame = follow(plan.step, {item.name: _paths(space, plan, item.name) for item in plan.step.inputs})
+    beside = folder / "rows"
+    beside.mkdir()
+    names = stored_names(frame.ways.links)
+    produced = _written(plan, frame.result, folder, keep_order=False, beside=names, rows_path=beside / ROWS)
+    paths = [beside / ROWS, *write_stages(frame.capture, frame.ways, beside)]
+    paths += write_reasons(frame.capture, frame.ways, beside)
+    files = {digest_file(path, f"{rows_folder(plan.step, plan.partition)}/{path.name}"): path for path in paths}
+    return replace(produced, files={**produced.files, **files}, lineage=tuple(files))
 
 
 def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Ports) -> Produced:
-    tables = tuple(_readable(space, version) for _, version in plan.inputs)
+    tables = tuple(_readable(space, plan, version) for _, version in plan.inputs)
     workplace = folder / "bundle"
     workplace.mkdir()
     training = Training(space.settings.training_memory, space.settings.device)
@@ -133,17 +147,18 @@ def _plots(step: Step, plots: Mapping[str, bytes], folder: Path) -> dict[FileVer
     return {digest_file(folder / name, f"{plots_folder(step)}/{name}"): folder / name for name in plots}
 
 
-def _frame(space: Workspace, plan: Plan, name: str) -> pl.LazyFrame:
-    paths = [_readable(space, version) for input_name, version in plan.inputs if input_name == name]
-    return pl.scan_parquet(paths)
+def _paths(space: Workspace, plan: Plan, name: str) -> list[Path]:
+    return [_readable(space, plan, version) for input_name, version in plan.inputs if input_name == name]
 
 
-def _readable(space: Workspace, version: Version) -> Path:
+def _readable(space: Workspace, plan: Plan, version: Version) -> Path:
     """Where to read the version: its object in the cache, which nobody replaces while it is read.
 
     The file in its place is compared too, and refused where nobody recorded its bytes. It may lack, or be
     another version: one that was recorded since this run was planned.
     """
+    if version in plan.located:
+        return plan.located[version]
     file, path = version.file, space.root / version.file.path
     whole, found = space.objects.is_whole(file), sha256_file(path)
     known = found in (None, file.sha256) or space.store.version(version.dataset, version.partition, str(found))
@@ -169,9 +184,19 @@ def _line(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def _written(plan: Plan, frame: pl.LazyFrame, folder: Path, *, keep_order: bool) -> Produced:
+def _written(
+    plan: Plan,
+    frame: pl.LazyFrame,
+    folder: Path,
+    *,
+    keep_order: bool,
+    beside: Mapping[str, str] | None = None,
+    rows_path: Path | None = None,
+) -> Produced:
     path = folder / "table.parquet"
-    written: Written = write_table(frame, path, key=plan.step.key, keep_order=keep_order)
+    written: Written = write_table(
+        frame, path, key=plan.step.key, keep_order=keep_order, beside=beside, rows_path=rows_path
+    )
     check_key(path, plan.step.key, plan.step.full_name, plan.partition or None)
     file = digest_file(path, table_path(plan.step, plan.partition))
     version = Version(

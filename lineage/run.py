@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from lineage import dvc
 from lineage.environment import environment
@@ -24,9 +24,9 @@ from lineage.plan import Plan, Workspace, chosen_partitions, label, make_plan, p
 from lineage.ports import CheckReport, Ports, describe
 from lineage.produce import Produced, explain, produce
 from lineage.projection import record_event
-from lineage.provenance import is_published, publish
+from lineage.provenance import is_published, publish, sign_bundle
 from lineage.spec import Source, Step
-from lineage.versions import Version, sha256_file
+from lineage.versions import FileVersion, Version, files_to_json, sha256_file
 
 State = Literal["current", "restored", "complete"]
 Progress = Callable[["Outcome"], None]
@@ -140,7 +140,7 @@ def _adopt_changed_raw(runner: Runner, step: Step, partition: str) -> None:
 def _last_outcome(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version, State] | None:
     if (found := _last_version(space, plan)) is None:
         return None
-    restored = _restore(space, found[1])
+    restored = _restore(space, found[1], space.store.run_lineage(found[0]))
     return None if restored is None else (*found, restored)
 
 
@@ -168,12 +168,14 @@ def _is_on_record(space: Workspace, raw: Version, same: bool) -> bool:
     return same and present == raw.sha256
 
 
-def _restore(space: Workspace, version: Version) -> State | None:
-    """Put a current version's files back where they are missing or changed; None if the cache lost them."""
-    wrong = [file for file in version.files if sha256_file(space.root / file.path) != file.sha256]
+def _restore(space: Workspace, version: Version, lineage: Sequence[FileVersion]) -> State | None:
+    """Put a current version's files back where they are missing or changed, and those that say which rows it came from;
+    None if the cache lost them."""
+    files = (*version.files, *lineage)
+    wrong = [file for file in files if sha256_file(space.root / file.path) != file.sha256]
     if not all(space.objects.is_whole(file) for file in wrong):
         return None
-    for file in set(version.files) - set(wrong):
+    for file in set(files) - set(wrong):
         # A damaged or missing object is made whole from the file that is right.
         space.objects.adopt_copy(space.root / file.path, file)
     if wrong or not is_published(space, version):
@@ -196,6 +198,7 @@ def _start(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
     for version in plan.raw:
         space.objects.adopt_copy(space.root / version.file.path, version.file)
     with store.transaction():
+        store.run("insert_code", digest=plan.code, definitions=Jsonb(plan.definitions))
         store.run(
             "insert_run",
             run_id=run_id,
@@ -204,6 +207,7 @@ def _start(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
             fingerprint=plan.fingerprint,
             code=plan.code,
             parameters=Jsonb(dict(plan.step.parameters)),
+            declaration=Json(plan.declaration),
             environment=Jsonb(environment(space.root)),
             door=runner.door.name,
             commit_sha=facts.commit.sha if facts.commit else None,
@@ -279,7 +283,7 @@ def _commit(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, c
     with store.transaction():
         _end(runner, run_id, "COMPLETE", None)
         store.add_version(version)
-        store.run("insert_run_output", run_id=run_id, **where)
+        store.run("insert_run_output", run_id=run_id, lineage=Jsonb(files_to_json(produced.lineage)), **where)
         store.run("set_current_version", run_id=run_id, **where)
         store.run("insert_publication", **where)
         _insert_checks(runner, run_id, version, checks)
@@ -339,6 +343,7 @@ def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Prod
     )
     # What is trained is only a candidate: whether it answers is for the gate to say (serving/gate.py).
     store.run("set_alias", model=model, alias="challenger", digest=digest)
+    sign_bundle(runner.space, produced.version)
 
 
 def _fail(runner: Runner, plan: Plan, run_id: uuid.UUID, text: str, checks: tuple[CheckReport, ...]) -> None:

@@ -193,7 +193,8 @@ class Input:
 
 @dataclass(frozen=True)
 class Step:
-    """One declared step. `parameters` are JSON values; `detail` is what its kind adds."""
+    """One declared step. `parameters` are JSON values; `detail` is what its kind adds; `rows` says how Python code in a
+    table's function maps rows ("1:1", "group:<columns>" or "all")."""
 
     pipeline: str
     name: str
@@ -206,6 +207,7 @@ class Step:
     key: tuple[str, ...] = ()
     checks: Suite | None = None
     detail: Fetch | Source | Model | None = None
+    rows: str | None = None
 
     @property
     def full_name(self) -> str:

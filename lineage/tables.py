@@ -8,6 +8,7 @@ author's: a sum or mean of floats in a group_by depends on the order of addition
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lineage.errors import StepFailedError
+from lineage.origins import parquet_writer
 
 ROWS_PER_GROUP = 131_072
 
@@ -34,23 +36,41 @@ class Written:
     fields: tuple[tuple[str, str], ...]
 
 
-def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path, *, key: Sequence[str], keep_order: bool) -> Written:
+def write_table(
+    frame: pl.LazyFrame | pl.DataFrame,
+    path: Path,
+    *,
+    key: Sequence[str],
+    keep_order: bool,
+    beside: Mapping[str, str] | None = None,
+    rows_path: Path | None = None,
+) -> Written:
     """Stream `frame` into a Parquet file at `path`.
 
     Rows are ordered by `key`, or by all columns where there is no key, unless `keep_order` says that the
-    frame's own order is already total (a source's file order).
+    frame's own order is already total (a source's file order). The columns of `beside`, positions of where the rows
+    came from, go into a file of their own at `rows_path`, under the names that it gives them.
     """
-    lazy = frame.lazy()
-    schema = lazy.collect_schema()
+    lazy, hidden = frame.lazy(), dict(beside or {})
+    schema = pl.Schema({name: kind for name, kind in lazy.collect_schema().items() if name not in hidden})
     arrow_schema = _arrow_schema(schema)
+    positions = pa.schema([(name, pa.uint32()) for name in hidden])
     if unknown := [name for name in key if name not in schema]:
         raise ValueError(f"its key names column {unknown[0]!r}; the frame has {', '.join(schema)}")
     if not keep_order:
         lazy = lazy.sort(list(key) or _total_order(schema), nulls_last=True, maintain_order=True)
     rows = 0
-    with pq.ParquetWriter(path, arrow_schema, compression="zstd", write_statistics=True) as writer:
-        for group in _groups(lazy, arrow_schema):
-            writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+    with ExitStack() as open_files:
+        writer = open_files.enter_context(
+            pq.ParquetWriter(path, arrow_schema, compression="zstd", write_statistics=True)
+        )
+        row_writer = rows_path and open_files.enter_context(
+            parquet_writer(rows_path, pa.schema([(name, pa.uint32()) for name in hidden.values()]))
+        )
+        for group in _groups(lazy.select(*schema, *hidden), pa.schema([*arrow_schema, *positions])):
+            writer.write_table(group.select(list(schema)), row_group_size=ROWS_PER_GROUP)
+            if row_writer:
+                row_writer.write_table(group.select(list(hidden)).rename_columns(hidden), row_group_size=ROWS_PER_GROUP)
             rows += group.num_rows
     return Written(rows, tuple((name, str(kind)) for name, kind in schema.items()))
 

@@ -1,47 +1,320 @@
-"""From a prediction back to the files it came from, every hash on the way checked.
+"""From a prediction, or a row of a table, back to the records of the files it came from, as plain JSON values.
 
-File level: which versions of which raw files a prediction rests on. `rows` and `values` of a source stay
-null until rows are tracked; `complete` says that the way ends in raw files and that all bytes are there.
+A trace names for each source the file, its version and the row numbers, gives the first records verbatim, and says
+which checks they passed. `complete` says that the way ends in raw files and that all bytes on it are there and right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
-from lineage.ancestry import Origin, ancestry, identity, raw_files, recorded_version
+import numpy as np
+import orjson
+import polars as pl
+
+from lineage.ancestry import Identity, Origin, ancestry, identity, raw_files
+from lineage.asked import AskedRow, Register, is_row
+from lineage.errors import DatabaseError, HeadwaterError, IntegrityError, NotFoundError
+from lineage.objects import Objects
 from lineage.plan import Workspace
-from lineage.predictions import Prediction, find_prediction
-from lineage.provenance import source_records, table_record, training_record
-from lineage.versions import FileVersion, Version, sha256_file
+from lineage.predictions import Prediction, find_prediction, find_predictions
+from lineage.provenance import table_record, training_record
+from lineage.records import Records, open_records
+from lineage.rowids import Counted, SourceRows, row_ids, source_rows
+from lineage.story import bundle_record, check_record, features_record, prediction_record, step_record
+from lineage.tracer import Ask, Behind, Tracer
+from lineage.versions import FileVersion, Version, known_sha256
+
+# How many records of a source a trace shows; the rest is a page away.
+SHOWN = 100
+# Who asks for the row itself, or the one feature of it; each of its features has a number of its own.
+_ROW = 0
+# Rows of which it is kept what is behind them, some 200 kB each.
+_KEPT = 64
+# Predictions that are followed at once: their rows are in memory together.
+_AT_ONCE = 1_000
 
 
 def trace(space: Workspace, name: str) -> dict[str, Any]:
-    """The trace of prediction `name` (`ID` or `ID.i`), as plain JSON values.
+    """The trace of prediction `name` (`ID` or `ID.i`) as plain JSON values; see `Traces.prediction`."""
+    found: dict[str, Any] = orjson.loads(to_json(Traces(space).prediction(name)))
+    return found
 
-    Keys: prediction, bundle, training, features, steps (every table version on the way), sources,
-    complete, notes (raw files that changed since), problems (what is missing or differs, by file).
-    Raises NotFoundError for an unknown id.
+
+def to_json(found: Any) -> bytes:
+    """A trace, or a part of one, as compact JSON."""
+    # Ranges go from arrays into text without becoming Python's lists, which would be most of the time of a trace.
+    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+@dataclass(frozen=True)
+class _Foundation:
+    """What a model rests on."""
+
+    record: dict[str, Any]
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a row came from: origins by feature, steps, sources, what is wrong, and every version on the way."""
+
+    features: dict[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    origins: tuple[Origin, ...] = ()
+
+
+@dataclass
+class Traces:
+    """Traces in one workspace, for one thread at a time; what does not change is looked up once.
+
+    What is found are JSON values, but for `ranges`: arrays (int64, (n, 2), first and last row); see `to_json`.
     """
-    prediction = find_prediction(space.store, name)
-    made_at = prediction.answer["made_at"]
-    bundle = recorded_version(space.store, prediction.answer["bundle_dataset"], "", prediction.answer["digest"])
-    training = ancestry(space.store, [bundle], made_at)
-    row = _feature_version(space, prediction)
-    way = ancestry(space.store, [row] if row else [], made_at)
-    origins = list({identity(origin.version): origin for origin in [*training, *way]}.values())
-    problems = [*unrecorded(origins), *damaged(space, origins)]
-    return {
-        "prediction": _prediction(prediction, name),
-        "bundle": _bundle(bundle),
-        "training": training_record(training),
-        "features": _features(prediction),
-        "steps": [_step(origin) for origin in way if not origin.is_raw],
-        "sources": source_records(way),
-        "complete": not problems,
-        "notes": _notes(space, way),
-        "problems": problems,
-    }
+
+    space: Workspace
+    _models: dict[tuple[Identity, datetime | None], _Foundation] = field(default_factory=dict)
+    _checks: dict[Any, list[dict[str, Any]]] = field(default_factory=dict)
+    _records: dict[tuple[Path, str], Records] = field(default_factory=dict)
+    _followed: dict[tuple[AskedRow, tuple[str, ...]], dict[Identity, Behind]] = field(default_factory=dict)
+
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Follows rows."""
+        return Tracer(self.space)
+
+    @cached_property
+    def register(self) -> Register:
+        """Finds what is asked."""
+        return Register(self.tracer)
+
+    def of(self, name: str, *, feature: str | None = None) -> dict[str, Any]:
+        """The trace of a prediction (`ID`, `ID.i`), or of a row (`flights.features[2013-11]:1000`)."""
+        return self.row(name, feature=feature) if is_row(name) else self.prediction(name, feature=feature)
+
+    def prediction(self, name: str, *, feature: str | None = None) -> dict[str, Any]:
+        """The trace of prediction `name` (`ID` or `ID.i`), or of the value of one of its features.
+
+        Keys: prediction, bundle, training, features (the row, and for each feature the sources of its value), steps
+        (tables on the way, with how many of their rows), sources, complete, notes (raw files that changed since),
+        problems (what is missing or differs). A row that the client sent has no sources. Raises NotFoundError for an
+        unknown id or feature.
+        """
+        found = find_prediction(self.space.store, name)
+        bundle = self.register.version(found.answer["bundle_dataset"], "", found.answer["digest"])
+        model = self._model(bundle, found.answer["made_at"])
+        parameters = model.record["parameters"]
+        row = self._follow(self.register.predicted(found, feature))
+        problems = [*unrecorded(model.origins), *damaged(self.space, model.origins), *row.problems]
+        return {
+            "prediction": prediction_record(found, name, parameters),
+            "bundle": bundle_record(bundle),
+            "training": model.record,
+            "features": {**features_record(found, parameters), "origins": row.features},
+            "steps": row.steps,
+            "sources": row.sources,
+            "complete": not problems,
+            "notes": _notes(self.space, row.origins),
+            "problems": list(dict.fromkeys(problems)),
+        }
+
+    def row(self, name: str, *, feature: str | None = None) -> dict[str, Any]:
+        """The trace of a row by its name, `DATASET[PARTITION]:ROW` or `SOURCE/FILE:ROW`; see `table_row`."""
+        return self.table_row(*self.register.find_row(name), feature=feature)
+
+    def table_row(self, version: Version, position: int, *, feature: str | None = None) -> dict[str, Any]:
+        """The trace of one row of a table's version, or of the value in one of its columns.
+
+        Keys: table (with the position), values, columns (for each the sources of its value), steps, sources, complete,
+        notes, problems. Raises NotFoundError for a row or column that it does not have.
+        """
+        row = self._follow(self.register.row(version, position, feature))
+        return {
+            "table": {**table_record(version), "position": position},
+            "values": self._values(version, position),
+            "columns": row.features,
+            "steps": row.steps,
+            "sources": row.sources,
+            "complete": not row.problems,
+            "notes": _notes(self.space, row.origins),
+            "problems": row.problems,
+        }
+
+    def records(
+        self, name: str, source: tuple[str, str], offset: int = 0, limit: int = SHOWN, *, feature: str | None = None
+    ) -> dict[str, Any]:
+        """A page of the records of one source file behind `name` (as in `of`) or one of its features.
+
+        `source` is dataset and partition. Keys: dataset, partition, version, file, count, offset, columns, rows,
+        values.
+        """
+        asked = self.register.named(name, feature)
+        found = source_rows(self._behind(asked, ()))
+        wanted = (source[0].replace(".", "/", 1), source[1])
+        for item in found:
+            if (item.dataset, item.raw.partition) == wanted:
+                return {**item.place(), **self._page(item.raw, item.of(_ROW), offset, limit)}
+        known = [_label(item.dataset, item.raw.partition) for item in found]
+        raise NotFoundError(
+            f"Nothing of {_label(*wanted)} is behind {name}; there is {', '.join(known)}.", tuple(known)
+        )
+
+    def rows(self, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """For each of these predictions the records behind it, by source file: (its place in `names`, what was found).
+
+        In no particular order. Keys: prediction, inputs, table (the feature row) and sources (dataset, partition,
+        version, file, count, ranges); or prediction and error.
+        """
+        groups: dict[tuple[Version, datetime | None], list[tuple[int, Prediction]]] = {}
+        for place, found in enumerate(find_predictions(self.space.store, names)):
+            if isinstance(found, NotFoundError):
+                yield place, {"prediction": names[place], "error": str(found)}
+            elif (asked := self.register.predicted(found)) is None:
+                yield place, {"prediction": names[place], "inputs": "client", "table": None, "sources": []}
+            else:
+                groups.setdefault((asked.version, asked.before), []).append((place, found))
+        for (version, before), members in groups.items():
+            for begin in range(0, len(members), _AT_ONCE):
+                part = members[begin : begin + _AT_ONCE]
+                entries = self._rows_behind(version, before, [item.row["position"] for _, item in part])
+                for (place, _), (position, entry) in zip(part, entries, strict=True):
+                    table = {**table_record(version), "position": position}
+                    yield place, {"prediction": names[place], "inputs": "table", "table": table, **entry}
+
+    # --- what is looked up once
+
+    def _model(self, bundle: Version, made_at: datetime) -> _Foundation:
+        key = (identity(bundle), self.register.before(bundle, made_at))
+        if key not in self._models:
+            origins = ancestry(self.space.store, [bundle], key[1])
+            self._models[key] = _Foundation(training_record(origins), tuple(origins))
+        return self._models[key]
+
+    def _checks_of(self, reader: Origin) -> list[dict[str, Any]]:
+        """What the source's checks found in the file when it was read."""
+        run_id = reader.run["run_id"] if reader.run else None
+        if run_id not in self._checks:
+            rows = self.space.store.rows("check_results_of_run", run_id=run_id) if run_id else []
+            self._checks[run_id] = [check_record(row) for row in rows]
+        return self._checks[run_id]
+
+    # --- following
+
+    def _follow(self, asked: AskedRow | None) -> _Row:
+        if asked is None:
+            return _Row()
+        try:
+            columns = () if asked.feature else asked.columns
+            behind = self._behind(asked, columns)
+        except DatabaseError:
+            raise
+        except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
+            return self._lost(asked, error)
+        problems: list[str] = []
+        numbers = {name: number for number, name in enumerate(columns, start=1)}
+        found, askers = source_rows(behind), len(columns) + 1
+        counted = [item.counted(askers) for item in found]
+        sources = [self._source(item, ranges[_ROW], problems) for item, ranges in zip(found, counted, strict=True)]
+        features = _by_feature(found, counted, {asked.feature: _ROW} if asked.feature else numbers)
+        origins = tuple(item.origin for item in behind.values())
+        problems += [*unrecorded(origins), *damaged(self.space, origins)]
+        steps = [step_record(item.origin, len(item.of(_ROW))) for item in behind.values() if not item.origin.is_raw]
+        return _Row(features, steps, sources, list(dict.fromkeys(problems)), origins)
+
+    def _lost(self, asked: AskedRow, error: Exception) -> _Row:
+        """What can be said where rows cannot be followed."""
+        origins = tuple(ancestry(self.space.store, [asked.version], asked.before))
+        steps = [step_record(origin, None) for origin in origins if not origin.is_raw]
+        said = str(error)
+        if not isinstance(error, HeadwaterError):
+            said = f"the rows behind {_label(asked.version.dataset, asked.version.partition)} cannot be read ({error})"
+        return _Row(steps=steps, problems=[said, *damaged(self.space, origins)], origins=origins)
+
+    def _behind(self, asked: AskedRow, columns: Sequence[str]) -> dict[Identity, Behind]:
+        """Everything behind a row, or a feature of it, and behind each of these columns of it, numbered from 1.
+
+        Which rows those are never changes. The last are kept, for who asks for one trace goes on to ask for its pages.
+        """
+        key = (asked, tuple(columns))
+        found = self._followed.pop(key, None)
+        if found is None:
+            found = self._followed_anew(asked, columns)
+        self._followed[key] = found
+        if len(self._followed) > _KEPT:
+            del self._followed[next(iter(self._followed))]
+        return found
+
+    def _followed_anew(self, asked: AskedRow, columns: Sequence[str]) -> dict[Identity, Behind]:
+        rows, feature = np.array([asked.position]), asked.feature
+        asks = [Ask(asked.version, np.array([_ROW]), rows, None if feature is None else frozenset([feature]))]
+        asks += [
+            Ask(asked.version, np.array([number]), rows, frozenset([name]))
+            for number, name in enumerate(columns, start=1)
+        ]
+        return self.tracer.back(asks, asked.before)
+
+    def _rows_behind(
+        self, version: Version, before: datetime | None, positions: Sequence[int]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """For each of these rows its position, and the sources behind it or what is wrong."""
+        numbers = np.arange(len(positions))
+        try:
+            behind = self.tracer.back([Ask(version, numbers, np.array(positions))], before)
+        except DatabaseError:
+            raise
+        except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
+            return [(position, {"error": str(error)}) for position in positions]
+        found = row_ids(source_rows(behind), len(positions))
+        return [(position, {"sources": sources}) for position, sources in zip(positions, found, strict=True)]
+
+    def _source(self, source: SourceRows, counted: Counted, problems: list[str]) -> dict[str, Any]:
+        """What is told of a source; what its first records cannot be read for is added to `problems`."""
+        try:
+            shown = self._page(source.raw, source.of(_ROW), 0, SHOWN)
+        except (HeadwaterError, OSError) as error:
+            problems.append(str(error))
+            shown = {"columns": None, "rows": [], "values": []}
+        return {
+            **source.place(),
+            "origin": source.raw.origin,
+            "records": source.reader.version.row_count,
+            "count": counted.records,
+            "ranges": counted.ranges,
+            "checks": self._checks_of(source.reader),
+            **{name: shown[name] for name in ("columns", "rows", "values")},
+        }
+
+    def _page(self, raw: Version, rows: np.ndarray, offset: int, limit: int) -> dict[str, Any]:
+        path = _whereabouts(self.space.objects, raw.file)
+        if path is None:
+            raise IntegrityError(_gone(raw.file), raw.file.path, raw.file.sha256, None)
+        key = (path, raw.file.sha256)
+        if key not in self._records:
+            self._records[key] = open_records(self.space.settings.home, *key, name=raw.file.path)
+        records = self._records[key]
+        chosen = rows[offset : offset + limit]
+        return {
+            "count": len(rows),
+            "offset": offset,
+            "columns": list(records.columns),
+            "rows": chosen.tolist(),
+            "values": records.values(chosen),
+        }
+
+    def _values(self, version: Version, position: int) -> dict[str, Any]:
+        """A row of a table; empty if its bytes are gone."""
+        path = self.space.objects.find(version.file)
+        if path is None:
+            return {}
+        row = pl.scan_parquet(path).slice(position, 1).collect().row(0, named=True)
+        return {name: _plain(value) for name, value in row.items()}
 
 
 def unrecorded(origins: Iterable[Origin]) -> list[str]:
@@ -58,16 +331,41 @@ def unrecorded(origins: Iterable[Origin]) -> list[str]:
 def damaged(space: Workspace, origins: Iterable[Origin]) -> list[str]:
     """Files of `origins` whose recorded bytes are neither in the object cache nor in place, a sentence each."""
     return [
-        f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed"
+        _gone(file)
         for origin in origins
-        for file in origin.version.files
-        if space.objects.find(file) is None
+        for file in (*origin.version.files, *origin.lineage)
+        if _whereabouts(space.objects, file) is None
     ]
 
 
-def _feature_version(space: Workspace, prediction: Prediction) -> Version | None:
-    row = prediction.row
-    return recorded_version(space.store, row["dataset"], row["partition"], row["sha256"]) if row["dataset"] else None
+def _gone(file: FileVersion) -> str:
+    return f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed"
+
+
+def _whereabouts(objects: Objects, file: FileVersion) -> Path | None:
+    """`objects.find`, made quick for what is nearly always so: a trace looks at hundreds of files in the cache."""
+    path = _object(objects, file.md5)
+    return path if known_sha256(path) == file.sha256 else objects.find(file)
+
+
+@lru_cache(maxsize=65_536)
+def _object(objects: Objects, md5: str) -> Path:
+    return objects.path(md5)
+
+
+def _by_feature(
+    found: Sequence[SourceRows], counted: Sequence[Sequence[Counted]], numbers: Mapping[str, int]
+) -> dict[str, Any]:
+    """For each column the records of each source that its value came from, as counts and ranges."""
+    asked = {
+        number: [
+            {"dataset": source.dataset, "partition": source.raw.partition, "count": count, "ranges": ranges}
+            for source, (count, ranges) in zip(found, (of_source[number] for of_source in counted), strict=True)
+            if count
+        ]
+        for number in set(numbers.values())
+    }
+    return {name: asked[number] for name, number in numbers.items()}
 
 
 def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:
@@ -75,56 +373,18 @@ def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:
     return [
         f"{version.file.path} has changed since; the bytes of version {version.sha256[:12]}… are in the cache"
         for _, version, _ in raw_files(origins)
-        if sha256_file(space.root / version.file.path) != version.sha256
+        if known_sha256(space.root / version.file.path) != version.sha256
     ]
 
 
-def _prediction(prediction: Prediction, name: str) -> dict[str, Any]:
-    answer, row = prediction.answer, prediction.row
-    return {
-        "id": name,
-        "model": answer["model"],
-        "model_version": answer["digest"],
-        "made_at": answer["made_at"].isoformat(),
-        "caller": answer["caller"],
-        "engine": answer["engine"],
-        "request_sha256": answer["request_sha256"],
-        "inputs": answer["features_from"],
-        "key": row["key"],
-        "margin": prediction.margin,
-        "margin_bits": row["margin_bits"],
-    }
+def _label(dataset: str, partition: str) -> str:
+    return f"{dataset}[{partition}]" if partition else dataset
 
 
-def _bundle(bundle: Version) -> dict[str, Any]:
-    return {
-        "dataset": bundle.dataset,
-        "version": bundle.sha256,
-        "files": [_file(file) for file in bundle.files],
-    }
-
-
-def _features(prediction: Prediction) -> dict[str, Any]:
-    row = prediction.row
-    return {
-        "dataset": row["dataset"],
-        "partition": row["partition"],
-        "version": row["sha256"],
-        "position": row["position"],
-        "values": row["features"],
-    }
-
-
-def _step(origin: Origin) -> dict[str, Any]:
-    run = origin.run or {}
-    return {
-        **table_record(origin.version),
-        "run_id": str(run["run_id"]) if run else None,
-        "step": run.get("step"),
-        "commit": run.get("commit_sha"),
-        "inputs": [{"name": name, **table_record(version)} for name, version in origin.inputs],
-    }
-
-
-def _file(file: FileVersion) -> dict[str, Any]:
-    return {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes}
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it; what JSON has no form for, as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else str(value)

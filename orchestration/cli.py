@@ -52,6 +52,26 @@ def _verb(name: str) -> Verb:
         from orchestration.doctor import doctor
 
         return doctor
+    if name == "trace":
+        from orchestration.tracing import trace
+
+        return trace
+    if name == "replay":
+        from orchestration.replaying import replay
+
+        return replay
+    if name in ("verify", "gc"):
+        from orchestration.integrity import VERBS as INTEGRITY_VERBS
+
+        return INTEGRITY_VERBS[name]
+    if name in ("diff", "impact"):
+        from orchestration.questions import QUESTIONS
+
+        return QUESTIONS[name]
+    if name in ("where", "excluded"):
+        from orchestration.rows import ROWS
+
+        return ROWS[name]
     from orchestration.verbs import VERBS
 
     return VERBS[name]
@@ -68,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_pipeline_verbs(verbs)
     _add_tracing_verbs(verbs)
+    _add_questions(verbs)
     _add_serving_verbs(verbs)
     return parser
 
@@ -91,14 +112,98 @@ def _add_pipeline_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _add_tracing_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name, text in (
-        ("trace", "follow a prediction back to its source files"),
-        ("replay", "compute a prediction again and compare bits"),
-    ):
-        verb = _add(verbs, name, text, f"headwater {name} 4f6c2a0e-8d3b-4a55-9c1d-0a7d3c2b1e90.0")
-        verb.add_argument("id", metavar="ID", help="a prediction id; ID.i is row i of a batch")
-        _json(verb)
-    _json(_add(verbs, "verify", "hash every file that models and predictions rest on", "headwater verify"))
+    example = "4f6c2a0e-8d3b-4a55-9c1d-0a7d3c2b1e90.0"
+    text = "follow a prediction or a row back to the records of files that it came from"
+    trace = _add(verbs, "trace", text, f"headwater trace {example}")
+    trace.add_argument(
+        "name",
+        metavar="ID|TABLE[PARTITION]:ROW",
+        help="a prediction id (ID.i is row i of a batch), or a row: flights.features[2013-11]:1000",
+    )
+    trace.add_argument("--feature", metavar="NAME", help="only what this feature, or column, came from")
+    trace.add_argument(
+        "--source", metavar="DATASET[PARTITION]", help="print the records of one source: flights/departures[2013-11]"
+    )
+    trace.add_argument("--offset", type=_count, default=0, metavar="N", help="with --source, records to pass over (0)")
+    trace.add_argument("--limit", type=_count, metavar="N", help="with --source, how many records to print (100)")
+    _json(trace)
+    _add_replay(verbs)
+    _add_integrity_verbs(verbs)
+
+
+def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "compute a prediction, a table or a model again and compare bytes"
+    replay = _add(verbs, "replay", text, "headwater replay flights.features --partition 2013-03 --from source")
+    replay.add_argument(
+        "name",
+        metavar="ID|NAME[@VERSION]",
+        help="a prediction id (ID.i is row i of a batch), flights.features[2013-03]@3fa1b2c3 (or @current, @previous), "
+        "flights-late-t0@champion, or a recorded file's path",
+    )
+    replay.add_argument("--partition", metavar="P", help="of a table, only this partition, for example 2013-03")
+    replay.add_argument(
+        "--from", dest="source", choices=("source",), help="also compute all it came from, from the raw files upwards"
+    )
+    replay.add_argument("--at-commit", action="store_true", help="with the code of the recorded commit, in a worktree")
+    _json(replay)
+
+
+def _add_integrity_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = _add(
+        verbs,
+        "verify",
+        "hash every file that models and predictions rest on, and check what was signed",
+        "headwater verify; headwater verify --bundle exported --public-key theirs.pem",
+    )
+    verify.add_argument("--bundle", metavar="FOLDER", help="an exported bundle instead; needs no project")
+    verify.add_argument(
+        "--public-key",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="with --bundle, the key that must have signed it; alone, print this project's key as PEM",
+    )
+    _json(verify)
+    gc = _add(verbs, "gc", "free stored objects that nothing on record needs", "headwater gc --dry-run")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would be freed, and why the rest stays")
+    _json(gc)
+
+
+def _add_questions(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    diff = _add(
+        verbs, "diff", "compare two versions or two predictions", "headwater diff flights-late-t0@champion @challenger"
+    )
+    names = "flights.features[2013-03]@3fa1b2c3 (or @current, @previous), flights-late-t0@champion, a prediction's id"
+    diff.add_argument("a", metavar="A", help=f"{names}, or a run's")
+    diff.add_argument("b", metavar="B", help="another; @VERSION alone is one of the same thing")
+    diff.add_argument("--examples", type=_count, default=5, metavar="N", help="how many changed rows to show (5)")
+    _json(diff)
+    impact = _add(verbs, "impact", "list everything that rests on a thing", "headwater impact flights.weather[2013-03]")
+    impact.add_argument(
+        "name",
+        metavar="DATASET[@VERSION]|FILE|SOURCE:ROW",
+        help="flights.weather[2013-03]@3fa1b2c3, a recorded file's path, or one row: flights.weather[2013-03]:17",
+    )
+    impact.add_argument("--limit", type=_count, default=20, metavar="N", help="how many predictions to list (20)")
+    impact.add_argument("--offset", type=_count, default=0, metavar="N", help="how many predictions to pass over (0)")
+    where = _add(verbs, "where", "follow one row forwards", "headwater where 'flights/departures[2013-01]:826'")
+    where.add_argument("name", metavar="SOURCE:ROW", help="a row of a source, its file or a table, counted from 0")
+    where.add_argument("--limit", type=_count, default=20, metavar="N", help="how many predictions to list (20)")
+    where.add_argument("--offset", type=_count, default=0, metavar="N", help="how many predictions to pass over (0)")
+    _json(where)
+    counted = "headwater excluded flights.legs[2013-01]"
+    excluded = _add(verbs, "excluded", "count the rows that reached no row, and why", counted)
+    excluded.add_argument("name", metavar="TABLE[PARTITION]", help="a table's partition: flights.features[2013-03]")
+    _json(excluded)
+    form = impact.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print a line a thing, for spreadsheets")
+    _json(form)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; write 0, 1, 2, …")
+    return int(text)
 
 
 def _add_serving_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -108,7 +213,7 @@ def _add_serving_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser
     how.add_argument("--key", metavar="K", action="append", help="a key of the model's table; may be repeated")
     how.add_argument("--json", metavar="FILE", dest="features", help="a JSON file: feature -> list of values")
     models = _add(verbs, "models", "the registered models", "headwater models list")
-    actions = models.add_subparsers(dest="action", required=True, metavar="list|show|promote|rollback")
+    actions = models.add_subparsers(dest="action", required=True, metavar="list|show|promote|rollback|export")
     _json(_add(actions, "list", "every version, and which is champion or challenger", "headwater models list"))
     show = _add(
         actions, "show", "one model: versions, metrics, inputs, decisions", "headwater models show flights-late-t0"
@@ -129,6 +234,15 @@ def _add_serving_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser
     )
     rollback.add_argument("model", metavar="MODEL")
     _json(rollback)
+    export = _add(
+        actions,
+        "export",
+        "write a bundle with its signed provenance into a folder",
+        "headwater models export flights-late-t0@champion exported",
+    )
+    export.add_argument("model", metavar="MODEL[@VERSION]", help="an alias or how a digest begins; else the champion")
+    export.add_argument("folder", metavar="FOLDER", help="a new or an empty folder")
+    _json(export)
 
 
 def _add(
@@ -137,7 +251,7 @@ def _add(
     return verbs.add_parser(name, help=text, description=f"{text.capitalize()}.", epilog=f"example: {example}")
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
+def _json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 

@@ -14,7 +14,7 @@ from lineage import dvc
 from lineage.discover import discover
 from lineage.errors import NotFoundError, RequestError
 from lineage.plan import Declared, Workspace
-from lineage.ports import CheckReport, Ports
+from lineage.ports import CheckReport
 from lineage.relay import send_in_background
 from lineage.run import Door, Outcome, run_steps
 from lineage.settings import Settings
@@ -56,50 +56,6 @@ def list_steps(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def trace(arguments: argparse.Namespace, settings: Settings) -> int:
-    """`headwater trace ID`: 1 when the trace is not complete."""
-    from lineage.trace import trace as trace_prediction
-
-    with open_workspace(settings) as space:
-        found = trace_prediction(space, arguments.id)
-    if arguments.json:
-        _print_json(found)
-    else:
-        _print_trace(found)
-    return 0 if found["complete"] else 1
-
-
-def replay(arguments: argparse.Namespace, settings: Settings) -> int:
-    """`headwater replay ID`: 1 when bits differ."""
-    from lineage.replay import replay as replay_prediction
-
-    with open_workspace(settings) as space:
-        found = replay_prediction(space, arguments.id, Ports())
-    if arguments.json:
-        _print_json(found)
-    else:
-        print(f"{found['result']}: margin {found['margin']!r} (bits {found['margin_bits']}, {found['engine']})")
-        for line in found["differences"]:
-            print(f"  {line}")
-    return 0 if found["identical"] else 1
-
-
-def verify(arguments: argparse.Namespace, settings: Settings) -> int:
-    """`headwater verify`: 1 when any file is not what was recorded."""
-    from lineage.verify import verify as verify_files
-
-    with open_workspace(settings) as space:
-        found = verify_files(space)
-    if arguments.json:
-        damaged = [vars(item) for item in found.damaged]
-        _print_json({"versions": found.versions, "files": found.files, "damaged": damaged})
-    else:
-        print(f"{found.files} files of {found.versions} versions compared, {len(found.damaged)} damaged.")
-        for item in found.damaged:
-            print(f"  {item}")
-    return 1 if found.damaged else 0
-
-
 def validate(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater validate PATH --suite NAME`: 1 when a blocking expectation failed."""
     from validations.check import validate_file
@@ -128,7 +84,7 @@ def predict(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def models(arguments: argparse.Namespace, settings: Settings) -> int:
-    """`headwater models list|show|promote|rollback`: 1 when a version was not promoted."""
+    """`headwater models list|show|promote|rollback|export`: 1 when a version was not promoted."""
     with open_workspace(settings) as space:
         return _MODEL_VERBS[arguments.action](arguments, space)
 
@@ -184,7 +140,19 @@ def _rollback(arguments: argparse.Namespace, space: Workspace) -> int:
     return _print_decision(rollback(space, arguments.model), arguments)
 
 
-_MODEL_VERBS = {"list": _list_models, "show": _show_model, "promote": _promote, "rollback": _rollback}
+def _export(arguments: argparse.Namespace, space: Workspace) -> int:
+    from orchestration.integrity import export_model
+
+    return export_model(arguments, space)
+
+
+_MODEL_VERBS = {
+    "list": _list_models,
+    "show": _show_model,
+    "promote": _promote,
+    "rollback": _rollback,
+    "export": _export,
+}
 
 
 def _print_decision(decision: Decision, arguments: argparse.Namespace) -> int:
@@ -285,28 +253,6 @@ def _read_columns(path: Path) -> dict[str, Any]:
     return found
 
 
-def _print_trace(found: dict[str, Any]) -> None:
-    prediction, training = found["prediction"], found["training"]
-    print(f"prediction  {prediction['id']}  margin {prediction['margin']!r}  by {prediction['engine']}")
-    print(f"            made {prediction['made_at']} for {prediction['caller']}, key {prediction['key']}")
-    print(f"model       {prediction['model']}  version {found['bundle']['version'][:12]}")
-    print(f"trained by  run {training['run_id']} at commit {(training['commit'] or 'none')[:12]}")
-    print(f"            on {training['rows']:,} rows of {len(training['tables'])} table versions")
-    for step in found["steps"]:
-        print(f"table       {_place(step)}  version {step['version'][:12]}  run {step['run_id']}")
-    for source in found["sources"]:
-        print(f"source      {_place(source)}  version {source['version'][:12]}  {source['file']}")
-    for note in found["notes"]:
-        print(f"note        {note}")
-    for problem in found["problems"]:
-        print(f"PROBLEM     {problem}")
-    print("complete" if found["complete"] else "NOT complete")
-
-
-def _place(item: dict[str, Any]) -> str:
-    return f"{item['dataset']}[{item['partition']}]" if item["partition"] else str(item["dataset"])
-
-
 def _print_table(columns: tuple[str, ...], rows: Any) -> None:
     lines = [columns, *rows]
     widths = [max(len(str(line[i])) for line in lines) for i in range(len(columns))]
@@ -321,9 +267,6 @@ def _print_json(value: Any) -> None:
 VERBS = {
     "run": run,
     "list": list_steps,
-    "trace": trace,
-    "replay": replay,
-    "verify": verify,
     "validate": validate,
     "predict": predict,
     "models": models,

@@ -13,21 +13,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from lineage.answers import RecordPage, TraceAnswers
 from lineage.discover import discover
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError, RequestError
 from lineage.plan import Workspace
 from lineage.settings import Settings
 from lineage.store import Store
 from serving import registry, v2
+from serving.features import require_text
 from serving.log import PredictionLog
 from serving.predict import Predictor
 
 BODY_LIMIT_BYTES = 16 << 20
+# Predictions whose row ids one call may ask for.
+MOST_TRACED = 10_000
 
 # The first that an error is an instance of; anything else that Headwater raises is a 500.
 _STATUSES: tuple[tuple[type[HeadwaterError], int], ...] = (
@@ -39,14 +44,15 @@ _STATUSES: tuple[tuple[type[HeadwaterError], int], ...] = (
 
 @dataclass(frozen=True)
 class Service:
-    """What the handlers share: the predictor, and a workspace of its own for reading, one reader at a time.
+    """What the handlers share: the predictor, a workspace of its own for reading, one reader at a time, and traces.
 
-    A long trace must not make predictions wait, so that reading has another connection.
+    A long read must not make predictions wait, nor a long trace other reads: each has another connection.
     """
 
     predictor: Predictor
     reading: Workspace
     lock: threading.Lock
+    traces: TraceAnswers
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -57,8 +63,12 @@ def create_app(settings: Settings) -> FastAPI:
         project = discover(settings)
         with Store(settings) as answering, Store(settings) as reading:
             space = Workspace(settings, project, answering)
-            app.state.service = Service(Predictor(space), replace(space, store=reading), threading.Lock())
-            yield
+            traces = TraceAnswers(settings, project)
+            app.state.service = Service(Predictor(space), replace(space, store=reading), threading.Lock(), traces)
+            try:
+                yield
+            finally:
+                await run_in_threadpool(traces.close)
 
     app = FastAPI(title="Headwater serving", version=v2.server_metadata()["version"], lifespan=lifespan)
     app.include_router(_router)
@@ -98,8 +108,18 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return document
 
 
+async def _page(
+    source: str,
+    partition: str = "",
+    offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> RecordPage:
+    return RecordPage(source, partition, offset, limit)
+
+
 _Shared = Annotated[Service, Depends(_service)]
 _Body = Annotated[dict[str, Any], Depends(_document)]
+_Page = Annotated[RecordPage, Depends(_page)]
 _router = APIRouter()
 
 
@@ -111,6 +131,7 @@ def _takes(**properties: Any) -> dict[str, Any]:
 
 _INFER = _takes(inputs={"type": "array", "items": {"type": "object"}})
 _KEYS = _takes(keys={"type": "array", "items": {"type": "string"}})
+_IDS = _takes(predictions={"type": "array", "items": {"type": "string"}, "maxItems": MOST_TRACED})
 
 
 @_router.get("/health")
@@ -194,12 +215,30 @@ def prediction(service: _Shared, prediction: str) -> dict[str, Any]:
 
 
 @_router.get("/v1/predictions/{prediction}/trace")
-def trace(service: _Shared, prediction: str) -> dict[str, Any]:
-    """Where prediction `ID` (or `ID.i`) comes from, back to the source files."""
-    from lineage.trace import trace
+def trace(service: _Shared, prediction: str, feature: str | None = None) -> Response:
+    """Where prediction `ID` (or `ID.i`), or the value of one of its features, comes from: back to records of files."""
+    return _bytes(service.traces.trace(prediction, feature=feature))
 
-    with service.lock:
-        return trace(service.reading, prediction)
+
+@_router.get("/v1/predictions/{prediction}/trace/records")
+def trace_records(service: _Shared, page: _Page, prediction: str, feature: str | None = None) -> Response:
+    """Records of one source file behind a prediction, verbatim, up to 10,000 at a time."""
+    return _bytes(service.traces.records(prediction, page, feature=feature))
+
+
+@_router.post("/v1/traces/rows", openapi_extra=_IDS)
+def trace_rows(service: _Shared, body: _Body) -> Response:
+    """The row ids behind up to 10,000 predictions, by source file; an unknown id is an entry with an error."""
+    names = body.get("predictions")
+    if set(body) != {"predictions"} or not isinstance(names, list):
+        raise RequestError('the body must be {"predictions": [...]}, a list of ids and nothing else.')
+    if len(names) > MOST_TRACED:
+        raise RequestError(f"{len(names):,} predictions are more than {MOST_TRACED:,}; ask for them in parts.")
+    return _bytes(service.traces.rows([require_text("predictions", name) for name in names]))
+
+
+def _bytes(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:

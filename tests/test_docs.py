@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,14 @@ def test_the_tutorial_names_everything_an_author_imports() -> None:
     text = (ROOT / "docs" / "tutorial.md").read_text()
 
     assert [name for name in lineage.__all__ if name not in text] == []
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_shown_are_commands(doc: Path) -> None:
+    """Every `$ headwater …` in the docs is a verb with flags that it has."""
+    shown = re.findall(r"^ *\$ headwater ([^|>#\n]*)", doc.read_text(), flags=re.M)
+
+    # The parser ends the test itself, with its usage, where one is not.
+    verbs = [build_parser().parse_args(shlex.split(words)).verb for words in shown]
+
+    assert set(verbs) <= set(_verbs())

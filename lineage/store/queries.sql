@@ -27,9 +27,16 @@ limit 1;
 select count(*) from run where step = %(step)s and partition = %(partition)s;
 
 -- name: insert_run
-insert into run (run_id, step, partition, state, fingerprint, code, parameters, environment, door, commit_sha, started_at)
-values (%(run_id)s, %(step)s, %(partition)s, 'RUNNING', %(fingerprint)s, %(code)s, %(parameters)s, %(environment)s,
-        %(door)s, %(commit_sha)s, %(started_at)s);
+insert into run (run_id, step, partition, state, fingerprint, code, parameters, declaration, environment, door,
+                 commit_sha, started_at)
+values (%(run_id)s, %(step)s, %(partition)s, 'RUNNING', %(fingerprint)s, %(code)s, %(parameters)s, %(declaration)s,
+        %(environment)s, %(door)s, %(commit_sha)s, %(started_at)s);
+
+-- name: insert_code
+insert into code (digest, definitions) values (%(digest)s, %(definitions)s) on conflict (digest) do nothing;
+
+-- name: code_definitions
+select definitions from code where digest = %(digest)s;
 
 -- name: insert_run_input
 insert into run_input (run_id, ordinal, name, dataset, partition, sha256)
@@ -46,8 +53,11 @@ values (%(dataset)s, %(partition)s, %(sha256)s, %(files)s, %(size_bytes)s, %(row
 on conflict (dataset, partition, sha256) do nothing;
 
 -- name: insert_run_output
-insert into run_output (run_id, dataset, partition, sha256)
-values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s);
+insert into run_output (run_id, dataset, partition, sha256, lineage)
+values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s, %(lineage)s);
+
+-- name: run_lineage
+select lineage from run_output where run_id = %(run_id)s;
 
 -- name: set_current_version
 insert into current_version (dataset, partition, sha256, run_id)
@@ -179,7 +189,7 @@ select 'job', namespace, name from graph_job
 order by 1, 2, 3;
 
 -- name: run
-select run_id, step, partition, state, fingerprint, code, parameters, environment, door, commit_sha,
+select run_id, step, partition, state, fingerprint, code, parameters, declaration, environment, door, commit_sha,
        started_at, ended_at, error
 from run where run_id = %(run_id)s;
 
@@ -194,6 +204,22 @@ select r.run_id
 from run_output o join run r using (run_id)
 where o.dataset = %(dataset)s and o.partition = %(partition)s and o.sha256 = %(sha256)s and r.state = 'COMPLETE'
 order by (r.ended_at <= %(before)s::timestamptz) desc, r.ended_at desc
+limit 1;
+
+-- name: runs_that_wrote_ended
+select coalesce(array_agg(r.ended_at order by r.ended_at), '{}') as ended_at
+from run_output o join run r using (run_id)
+where o.dataset = %(dataset)s and o.partition = %(partition)s and o.sha256 = %(sha256)s and r.state = 'COMPLETE';
+
+-- name: table_read_from
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from run_input i
+join run r using (run_id)
+join run_output o using (run_id)
+join version v on (v.dataset, v.partition, v.sha256) = (o.dataset, o.partition, o.sha256)
+where i.name = 'raw' and (i.dataset, i.partition, i.sha256) = (%(dataset)s, %(partition)s, %(sha256)s)
+  and r.state = 'COMPLETE'
+order by r.ended_at desc
 limit 1;
 
 -- name: insert_bundle
@@ -260,6 +286,21 @@ select p.prediction_id, p.model, p.digest, p.made_at, p.caller, p.engine, p.requ
        (select count(*) from prediction_row r where r.prediction_id = p.prediction_id) as row_count
 from prediction p join bundle b using (model, digest)
 where p.prediction_id = %(prediction_id)s;
+
+-- name: predicted
+select asked.place, p.prediction_id, p.model, p.digest, p.made_at, p.caller, p.engine, p.request_sha256,
+       p.features_from, b.dataset as bundle_dataset, b.run_id as bundle_run_id,
+       r.ordinal, r.key, r.dataset, r.partition, r.sha256, r.position, r.features, r.margin_bits
+from unnest(%(ids)s::uuid[], %(ordinals)s::int[]) with ordinality as asked (prediction_id, ordinal, place)
+join prediction p using (prediction_id)
+join bundle b using (model, digest)
+left join lateral (
+    -- Of an answer of several rows that is called by its bare id: two are enough to see that.
+    select * from prediction_row r
+    where r.prediction_id = asked.prediction_id and (asked.ordinal is null or r.ordinal = asked.ordinal)
+    limit 2
+) r on true
+order by asked.place;
 
 -- name: predicted_versions
 select distinct dataset, partition, sha256 from prediction_row where dataset is not null;
@@ -331,6 +372,69 @@ update relay
 set attempts = attempts + 1, last_error = 'refused: ' || %(error)s, next_attempt_at = now() + interval '1 day'
 where event_id = %(event_id)s;
 
+-- name: foundation
+-- Versions and all that they came from, through every complete run that wrote them.
+with recursive needed as (
+    select dataset, partition, sha256
+    from unnest(%(datasets)s::text[], %(partitions)s::text[], %(digests)s::text[]) as root (dataset, partition, sha256)
+    union
+    select i.dataset, i.partition, i.sha256
+    from needed n
+    join run_output o using (dataset, partition, sha256)
+    join run r on r.run_id = o.run_id and r.state = 'COMPLETE'
+    join run_input i on i.run_id = o.run_id
+)
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from needed join version v using (dataset, partition, sha256)
+order by v.dataset, v.partition, v.sha256;
+
+-- name: writings
+select o.dataset, o.partition as output_partition, o.sha256, o.lineage,
+       r.run_id, r.step, r.partition, r.fingerprint, r.code, r.parameters, r.environment, r.commit_sha, r.started_at,
+       r.ended_at,
+       coalesce((select jsonb_agg(jsonb_build_array(i.name, i.dataset, i.partition, i.sha256) order by i.ordinal)
+                 from run_input i where i.run_id = r.run_id), '[]'::jsonb) as inputs
+from unnest(%(datasets)s::text[], %(partitions)s::text[], %(digests)s::text[]) as n (dataset, partition, sha256)
+join run_output o using (dataset, partition, sha256)
+join run r on r.run_id = o.run_id and r.state = 'COMPLETE'
+order by r.ended_at desc, r.run_id;
+
+-- name: manifest
+select body, signature, signed_at from manifest where dataset = %(dataset)s and sha256 = %(sha256)s;
+
+-- name: set_manifest
+insert into manifest (dataset, sha256, body, signature, signed_at)
+values (%(dataset)s, %(sha256)s, %(body)s, %(signature)s, now())
+on conflict (dataset, sha256)
+do update set body = excluded.body, signature = excluded.signature, signed_at = excluded.signed_at;
+
+-- name: aliased_bundles
+select distinct v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from model_alias a join bundle b using (model, digest)
+join version v on v.dataset = b.dataset and v.sha256 = b.digest
+order by v.dataset, v.sha256;
+
+-- name: predicting_bundles
+select distinct v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from bundle b join version v on v.dataset = b.dataset and v.sha256 = b.digest
+where exists (select from prediction p where p.model = b.model and p.digest = b.digest)
+order by v.dataset, v.sha256;
+
+-- name: prediction_counts
+-- How many predicted rows rest on each pair of a bundle and a version of the table that they came from, if from one.
+select b.dataset as bundle, b.digest, r.dataset, r.partition, r.sha256, count(*) as predictions
+from prediction p join bundle b using (model, digest)
+join prediction_row r on r.prediction_id = p.prediction_id
+group by b.dataset, b.digest, r.dataset, r.partition, r.sha256;
+
+-- name: insert_freed_objects
+insert into freed_object (md5, size_bytes)
+select * from unnest(%(md5s)s::text[], %(sizes)s::bigint[])
+on conflict (md5) do update set size_bytes = excluded.size_bytes, freed_at = now();
+
+-- name: freed_object
+select freed_at from freed_object where md5 = %(md5)s;
+
 -- name: lock
 select pg_advisory_lock(%(number)s);
 
@@ -361,3 +465,152 @@ select name, count(*) over () as total
 from graph_job where namespace = %(namespace)s
 order by name
 limit %(limit)s offset %(offset)s;
+
+-- name: named_datasets
+select dataset from version group by dataset order by dataset;
+
+-- name: named_models
+select model, dataset from bundle group by model, dataset order by model;
+
+-- name: recorded_paths
+select distinct file ->> 'path' as path from version, jsonb_array_elements(files) as file order by path;
+
+-- name: named_versions
+-- Versions of a dataset, of all that a file's path belongs to, or both; of each partition the current one first, then
+-- those that were current before. A raw file that no step wrote is dated by who read it.
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin,
+       c.sha256 is not null as is_current, coalesce(w.at, r.at, v.created_at) as recorded_at
+from version v
+left join current_version c using (dataset, partition, sha256)
+left join lateral (select max(ended_at) as at from run_output o join run using (run_id)
+                   where (o.dataset, o.partition, o.sha256) = (v.dataset, v.partition, v.sha256)) w on true
+left join lateral (select max(started_at) as at from run_input i join run using (run_id)
+                   where (i.dataset, i.partition, i.sha256) = (v.dataset, v.partition, v.sha256)) r on true
+where (%(dataset)s::text is null or v.dataset = %(dataset)s)
+  and (%(partition)s::text is null or v.partition = %(partition)s)
+  and (%(file)s::jsonb is null or v.files @> %(file)s)
+order by v.dataset, v.partition, is_current desc, recorded_at desc;
+
+-- name: outputs_of_run
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin,
+       c.sha256 is not null as is_current, w.ended_at as recorded_at
+from written w join version v using (dataset, partition, sha256)
+left join current_version c using (dataset, partition, sha256)
+where w.run_id = %(run_id)s;
+
+-- name: bundle_of
+select model, digest, dataset, run_id, metrics from bundle where dataset = %(dataset)s and digest = %(digest)s;
+
+-- name: reached_outputs
+-- What was written by runs that read one of these versions, or read what such a run had written (unless not `onward`).
+-- The same bytes may have been written by several runs: what is read rests on the last of them, until the next.
+with recursive
+asked as (
+    select * from jsonb_to_recordset(%(versions)s) as a (dataset text, partition text, sha256 text)
+),
+reached (run_id) as (
+    select i.run_id from asked join run_input i using (dataset, partition, sha256)
+    union
+    select i.run_id
+    from reached join written w using (run_id)
+    join run_input i on (i.dataset, i.partition, i.sha256) = (w.dataset, w.partition, w.sha256)
+    join run r on r.run_id = i.run_id
+    where %(onward)s and r.started_at >= w.since and r.started_at < w.until
+)
+select w.dataset, w.partition, w.sha256, w.run_id, w.step, w.ended_at, w.since::text, w.until::text,
+       v.row_count, b.model, c.run_id is not null as is_current
+from reached
+-- One by one: how many are reached cannot be guessed, and a join planned for a few is slow for many.
+cross join lateral (select * from written where written.run_id = reached.run_id offset 0) w
+cross join lateral (select row_count from version v
+                    where (v.dataset, v.partition, v.sha256) = (w.dataset, w.partition, w.sha256) offset 0) v
+left join bundle b on b.dataset = w.dataset and b.digest = w.sha256
+left join current_version c
+    on (c.dataset, c.partition, c.sha256, c.run_id) = (w.dataset, w.partition, w.sha256, w.run_id)
+order by w.dataset, w.partition, w.ended_at desc;
+
+-- name: used_runs
+-- Those of these runs whose output was predicted from while they were the last that had written it, or is a bundle that
+-- answers, may answer, or has answered.
+select w.run_id
+from written w
+where w.run_id = any(%(runs)s)
+  and (exists (select from prediction_row r join prediction p using (prediction_id)
+               where (r.dataset, r.partition, r.sha256) = (w.dataset, w.partition, w.sha256)
+                 and p.made_at >= w.since and p.made_at < w.until)
+       or exists (select from bundle b
+                  where b.dataset = w.dataset and b.digest = w.sha256
+                    and (exists (select from model_alias a where (a.model, a.digest) = (b.model, b.digest))
+                         or exists (select from prediction p where (p.model, p.digest) = (b.model, b.digest)))));
+
+-- name: failed_readers
+-- Steps that read one of these versions and failed, and have not succeeded since; each partition's last failure.
+select distinct on (r.step, r.partition) r.step, r.partition, i.name as input, r.error
+from jsonb_to_recordset(%(versions)s) as g (dataset text, partition text, sha256 text)
+join run_input i on (i.dataset, i.partition, i.sha256) = (g.dataset, g.partition, g.sha256)
+join run r on r.run_id = i.run_id and r.state = 'FAIL'
+where not exists (select from run later where later.step = r.step and later.partition = r.partition
+                  and later.state = 'COMPLETE' and later.ended_at > r.ended_at)
+order by r.step, r.partition, r.ended_at desc;
+
+-- name: deployments
+-- The bundles among these, which of them answers, and what was ever decided on them.
+select b.model, b.dataset, b.digest, b.run_id, b.created_at,
+       (select coalesce(array_agg(a.alias order by a.alias), '{}') from model_alias a
+        where (a.model, a.digest) = (b.model, b.digest)) as aliases,
+       (select coalesce(jsonb_agg(jsonb_build_object('promoted', p.promoted, 'decided_by', p.decided_by,
+                                                     'decided_at', p.decided_at) order by p.promotion_id), '[]')
+        from promotion p where (p.model, p.digest) = (b.model, b.digest)) as decisions
+from jsonb_to_recordset(%(bundles)s) as given (dataset text, sha256 text)
+join bundle b on b.dataset = given.dataset and b.digest = given.sha256
+order by b.model, b.created_at desc;
+
+-- name: reached_predictions
+-- Predictions by these bundles, from these versions (made while they held what was asked about), or from these rows;
+-- all are counted, some listed: oldest first, so that a page stays what it was while others are made.
+with found as (
+    select p.prediction_id, r.ordinal, p.made_at, g.through = 'model' as by_model, g.through = 'training' as by_training,
+           false as by_features
+    from jsonb_to_recordset(%(bundles)s)
+        as g (dataset text, sha256 text, through text, since timestamptz, until timestamptz)
+    join bundle b on b.dataset = g.dataset and b.digest = g.sha256
+    join prediction p on p.model = b.model and p.digest = b.digest and p.made_at >= g.since and p.made_at < g.until
+    join prediction_row r on r.prediction_id = p.prediction_id
+    union all
+    select p.prediction_id, r.ordinal, p.made_at, false, false, true
+    from jsonb_to_recordset(%(versions)s)
+        as g (dataset text, partition text, sha256 text, since timestamptz, until timestamptz)
+    join prediction_row r using (dataset, partition, sha256)
+    join prediction p on p.prediction_id = r.prediction_id and p.made_at >= g.since and p.made_at < g.until
+    union all
+    select p.prediction_id, r.ordinal, p.made_at, false, false, true
+    from jsonb_to_recordset(%(rows)s) as g (dataset text, partition text, sha256 text, positions jsonb)
+    cross join lateral (select value::bigint as position from jsonb_array_elements_text(g.positions)) at
+    join prediction_row r using (dataset, partition, sha256, position)
+    join prediction p on p.prediction_id = r.prediction_id
+),
+each as materialized (
+    select prediction_id, ordinal, made_at, bool_or(by_model) as by_model, bool_or(by_training) as by_training,
+           bool_or(by_features) as by_features
+    from found group by prediction_id, ordinal, made_at
+),
+page as (
+    select made_at, prediction_id, ordinal,
+           array_remove(array[case when by_model then 'model' end, case when by_training then 'training' end,
+                              case when by_features then 'features' end], null) as through,
+           (select count(*) from prediction_row r where r.prediction_id = each.prediction_id) as row_count
+    from each order by made_at, prediction_id, ordinal limit %(limit)s offset %(offset)s
+)
+select count(*) as count, count(*) filter (where by_model) as model, count(*) filter (where by_training) as training,
+       count(*) filter (where by_features) as features,
+       (select coalesce(jsonb_agg(jsonb_build_object(
+            'id', prediction_id || case when row_count = 1 then '' else '.' || ordinal end,
+            'through', through) order by made_at, prediction_id, ordinal), '[]') from page) as listed
+from each;
+
+-- name: described_versions
+select v.dataset, v.partition, v.sha256, v.row_count, c.sha256 is not null as is_current
+from jsonb_to_recordset(%(versions)s) as g (dataset text, partition text, sha256 text)
+join version v using (dataset, partition, sha256)
+left join current_version c using (dataset, partition, sha256)
+order by v.dataset, v.partition, v.sha256;

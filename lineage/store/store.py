@@ -18,7 +18,7 @@ from lineage.postgres import APP_ROLE, OWNER_ROLE, STORE_SCHEMA, Attachment, att
 from lineage.settings import Settings
 from lineage.store.migrate import migrate
 from lineage.store.queries import sql
-from lineage.versions import Version, files_from_json, files_to_json
+from lineage.versions import FileVersion, Version, files_from_json, files_to_json
 
 Row = DictRow
 
@@ -122,6 +122,11 @@ class Store:
     def run_inputs(self, run_id: UUID) -> list[tuple[str, Version]]:
         """(input name, version) pairs of a run, in order."""
         return [(row["name"], version_of(row)) for row in self.rows("run_inputs", run_id=run_id)]
+
+    def run_lineage(self, run_id: UUID) -> tuple[FileVersion, ...]:
+        """The files that say which rows of its inputs the output of a run came from."""
+        row = self.row("run_lineage", run_id=run_id)
+        return files_from_json(row["lineage"]) if row else ()
 
     def _execute(self, query: str, parameters: Mapping[str, Any]) -> psycopg.Cursor[Row]:
         self._reconnect_if_lost()

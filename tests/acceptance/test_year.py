@@ -1,5 +1,6 @@
 """The example's whole year, once: what it promises of its models, and what a late correction costs."""
 
+import csv
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import xgboost
+
+from .by_hand import features
 
 REPOSITORY = Path(__file__).parents[2]
 FLIGHTS = 336_776
@@ -106,6 +109,15 @@ def test_the_promised_area_is_reached(year, metrics, model, table, least):
     assert ROWS == metrics[model]["rows"]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_same_bytes_on_any_number_of_threads(year, answer, monkeypatch, threads):
+    """A month's features and all that they came from, computed again from the raw files: not a bit is another."""
+    monkeypatch.setitem(year.extra, "POLARS_MAX_THREADS", str(threads))
+    found = year.json("replay", "flights.features", "--partition", "2013-03", "--from", "source", "--json")
+    assert 10 < len(found["versions"])
+    assert {"identical"} == {item["result"] for item in found["versions"]}
+
+
 def test_a_second_run_has_nothing_to_do(year, answer):
     """Neither by our command nor by DVC's."""
     again = year.headwater("run")
@@ -113,6 +125,27 @@ def test_a_second_run_has_nothing_to_do(year, answer):
 
     assert {"up to date"} == {line[35:].split("  ")[0].strip() for line in again.splitlines() if "[" in line[:35]}
     assert "Data and pipelines are up to date." in repro.stdout, repro.stdout + repro.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "month", "position"),
+    [("features", "2013-11", 1_000), ("features", "2013-03", 28_000), ("pushback_features", "2013-07", 20_000)],
+)
+def test_a_row_comes_from_only_the_records_of_its_trace(year, answer, table, month, position):
+    """In plain Python, from nothing but those lines of the files that the trace names, every value of it comes out."""
+    stored = pl.read_parquet(year.root / f"data/tables/flights/{table}/{month}.parquet").row(position, named=True)
+
+    sources = year.json("trace", f"flights.{table}[{month}]:{position}", "--json")["sources"]
+
+    records = {}
+    for source in sources:
+        with (year.root / source["file"]).open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        named = [lines[row] for first, last in source["ranges"] for row in range(first, last + 1)]
+        records.setdefault(source["dataset"].removeprefix("flights/"), []).extend(named)
+    assert features(stored["flight_id"], records, pushback=table == "pushback_features") == stored
+    assert 100 < len(records["departures"]) < 5_000
+    assert "identical" == answer["replay"]["row"]
 
 
 def corrected(text):

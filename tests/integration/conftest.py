@@ -23,6 +23,9 @@ from lineage.settings import Settings
 from lineage.store import Store
 from lineage.versions import Version, sha256_file
 
+from .market import Market
+from .market import make as make_market
+
 BIN = Path(sys.executable).parent
 PATIENCE_SECONDS = 120
 
@@ -263,11 +266,11 @@ class Shop:
         """Path -> sha256 of every file below the folders (all that runs write, by default)."""
         tops = [self.root / name for name in folders or ("data/tables", "data/models", "data/metrics")]
         found = (path for top in tops for path in sorted(top.rglob("*")) if path.is_file())
-        # Provenance names runs and times: it stands beside the content, not in it.
+        # Provenance names runs and times, and each clone signs with a key of its own: they stand beside the content.
         return {
             str(path.relative_to(self.root)): str(sha256_file(path))
             for path in found
-            if not path.name.endswith(".provenance.json")
+            if not path.name.endswith((".provenance.json", ".manifest.sig"))
         }
 
     def current(self, name: str, partition: str = "") -> Version:
@@ -328,6 +331,15 @@ def make_shop(tmp_path_factory) -> Iterator[Callable[..., Shop]]:
             return shop
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory) -> Iterator[tuple[Shop, Market]]:
+    """A market, up to date, and the same in plain Python; its tests change nothing of it."""
+    shop = Shop(tmp_path_factory.mktemp("market"), "market_rows")
+    with shop.held:
+        shop.make(trainer="market_rows.trainer:fit")
+        yield shop, make_market(shop)
 
 
 @pytest.fixture(scope="module")

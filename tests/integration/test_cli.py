@@ -10,7 +10,7 @@ from serving.gate import promote
 
 PACKAGE = "depot_cli"
 MODEL = "shop-late-t0"
-MODEL_VERBS = ("list", "show", "promote", "rollback")
+MODEL_VERBS = ("list", "show", "promote", "rollback", "export")
 
 
 @pytest.fixture(scope="module")

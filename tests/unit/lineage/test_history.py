@@ -99,11 +99,26 @@ def test_rows_keep_their_order_and_columns() -> None:
 
 
 def test_floats_are_summed_as_fixed_point_numbers() -> None:
-    """0.1 + 0.2 is 0.3, in every order."""
+    """0.1 + 0.2 is 0.3, not 0.30000000000000004."""
     events = _events(("a", 1, -2), ("a", 2, -1)).with_columns(v=pl.col("v") / 10)
     item = history(keys="k", value="v", known_at="known", window="1h", agg="sum", decimals=1)
 
     assert _computed(_rows(("a", 0)), events, s=item)[0]["s"] == 0.3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100])
+@pytest.mark.parametrize(("agg", "expected"), [("sum", 0.3), ("mean", 0.15)])
+@pytest.mark.parametrize("values", [(1, 2), (2, 1)])
+def test_fixed_point_results_are_the_same_bits_for_any_number_of_rows(
+    count: int, agg: Any, expected: float, values: tuple[int, int]
+) -> None:
+    """A row that is asked alone gets what it gets among others, also where Polars would compute many at once."""
+    events = _events(("a", values[0], -2), ("a", values[1], -1)).with_columns(v=pl.col("v") / 10)
+    item = history(keys="k", value="v", known_at="known", window="1h", agg=agg, decimals=1)
+
+    found = _computed(_rows(*[("a", 0)] * count), events, found=item)
+
+    assert [expected.hex()] * count == [row["found"].hex() for row in found]
 
 
 def test_floats_without_decimals_are_refused() -> None:

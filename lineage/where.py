@@ -1,0 +1,315 @@
+"""Forwards from one row: every table row, model and prediction that it reached, or what dropped it.
+
+The way goes from run to run that read it, oldest first, each time through the origins that the run wrote
+(`lineage.forward`). Followed are versions in use: current ones, and what a champion, a challenger or a prediction
+rests on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from psycopg.types.json import Jsonb
+
+from lineage.ancestry import Identity, Origin, identity, recorded_version
+from lineage.errors import IntegrityError, NotFoundError
+from lineage.exclusions import reasons
+from lineage.forward import Touched, reached, touched
+from lineage.impact import impact
+from lineage.names import dotted, find_version
+from lineage.ranges import ranges
+from lineage.records import Records, open_records
+from lineage.tracer import Tracer, extents
+from lineage.unpacked import Unpacked, located
+from lineage.versions import Version
+
+# Files below it are also called by the rest of their path.
+_RAW_FOLDER = "data/raw/"
+_ENDLESS = {"-infinity": datetime.min.replace(tzinfo=UTC), "infinity": datetime.max.replace(tzinfo=UTC)}
+# `flights/departures[2013-01]@3fa1b2c3:826`: a row by its number, as it ends the name of one.
+_ROW = re.compile(r"(?P<name>.+):(?P<row>\d{1,18})")
+
+
+@dataclass
+class Reached:
+    """What one row reached: rows (int64, ascending) by version, the first included, and where nothing of it went on.
+
+    `dropped` has step, partitions, input, how and reason for each step that read it and made no row from it.
+    """
+
+    rows: dict[Identity, np.ndarray]
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+
+
+def where(tracer: Tracer, name: str, *, limit: int = 100, offset: int = 0) -> dict[str, Any]:
+    """Everything that one row reached, as plain JSON values.
+
+    `name` is a row of a source or table: `flights/departures[2013-01]:826`, `flights/departures/2013-01.csv:826`,
+    `flights.legs[2013-01]@3fa1b2c3:5`. Keys: row (dataset, partition, version, file, position, and of a raw file its
+    columns and values verbatim), tables (with the number of `rows` reached, and their `ranges`), models, bundles,
+    deployments, predictions (a page of `limit` ids from `offset`), dropped (see `Reached`). Raises NotFoundError for a
+    name or row that there is not, and where rows were not followed; IntegrityError where recorded bytes are gone.
+    """
+    version, position = find_row(tracer, name)
+    row = _row(tracer, version, position)
+    found = follow_forward(tracer, version, position)
+    tables = {key: rows for key, rows in found.rows.items() if key != identity(version)}
+    beyond = impact(
+        tracer.space, name, limit=limit, offset=offset, rows={key: rows.tolist() for key, rows in tables.items()}
+    )
+    for table in beyond["tables"]:
+        table["ranges"] = ranges(tables[table["dataset"], table["partition"], table["version"]])
+    asked = {name: row[name] for name in ("dataset", "partition", "version")}
+    return {**beyond, "versions": [asked], "row": row, "dropped": found.dropped}
+
+
+def is_row(name: str) -> bool:
+    """Whether a name ends with a row's number."""
+    return _ROW.fullmatch(name) is not None
+
+
+def find_row(tracer: Tracer, name: str) -> tuple[Version, int]:
+    """The version and the position that `DATASET[PARTITION]:ROW` or `FILE:ROW` names.
+
+    @VERSION may stand before the colon. A row of a source is one of its raw file. Raises NotFoundError.
+    """
+    match = _ROW.fullmatch(name)
+    if match is None:
+        raise NotFoundError(f"{name!r} is no row; write it as flights/departures[2013-01]:826, the first row is 0.")
+    version, position = _named(tracer, match["name"]), int(match["row"])
+    if _is_model(tracer, version):
+        raise NotFoundError(
+            f"{match['name']} is a model, which has no rows; `headwater impact {match['name']}` follows it."
+        )
+    count = len(_records(tracer, version)) if version.row_count is None else version.row_count
+    if position >= count:
+        known = f"rows 0 to {count - 1}" if count else "none"
+        raise NotFoundError(f"{match['name']} has no row {position}; it has {count} rows ({known}).")
+    return version, position
+
+
+def follow_forward(tracer: Tracer, version: Version, position: int) -> Reached:
+    """What the row at `position` of a version reached, version by version, and which steps read it to no effect."""
+    walk = _Walk(tracer)
+    walk.begin(version, position)
+    for origin in _in_use(tracer, version):
+        if origin.version.row_count is not None:
+            walk.through(origin)
+    return Reached(walk.rows(), _together([*walk.dropped(), *_failures(tracer, walk.rows())]))
+
+
+class _Walk:
+    """Rows that were reached so far, version by version, run by run."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._found: dict[Identity, list[np.ndarray]] = {}
+        # What a version's readers see touched; worked out only if there are any.
+        self._touched: dict[Identity, list[Touched | tuple[Unpacked, dict[str, list[Touched]]]]] = {}
+        # By step and partition, of the last run that read it to no effect; none of a step that it reached.
+        self._dropped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._reached: set[str] = set()
+
+    def begin(self, version: Version, position: int) -> None:
+        self._found[identity(version)] = [np.array([position])]
+        self._touched[identity(version)] = [Touched(np.array([position]))]
+
+    def rows(self) -> dict[Identity, np.ndarray]:
+        return {key: np.unique(np.concatenate(parts)) for key, parts in self._found.items()}
+
+    def dropped(self) -> Iterator[dict[str, Any]]:
+        found = ((step, reasons) for (step, _), reasons in self._dropped.items() if step not in self._reached)
+        return (reason for _, reasons in found for reason in reasons)
+
+    def through(self, origin: Origin) -> None:
+        """Go on through the run that wrote a table's version."""
+        if not (inputs := self._read(origin)):
+            return
+        key, step = identity(origin.version), _step(origin)
+        if "raw" in inputs:
+            rows = np.concatenate([item.rows for item in inputs["raw"]])
+            onward: Touched | tuple[Unpacked, dict[str, list[Touched]]] = Touched(rows)
+        else:
+            held = _unpacked(self._tracer, origin)
+            rows, onward = reached(held, inputs), (held, inputs)
+        if len(rows):
+            self._found.setdefault(key, []).append(rows)
+            self._touched.setdefault(key, []).append(onward)
+            self._reached.add(step)
+        elif step not in self._reached:
+            self._dropped[step, origin.version.partition] = [*_reasons(self._tracer, origin, inputs)]
+
+    def _read(self, origin: Origin) -> dict[str, list[Touched]]:
+        """By input what a run read of the rows reached so far, at their positions through the input's files."""
+        found: dict[str, list[Touched]] = {}
+        for name, versions in extents(origin).items():
+            for version, begin, _ in versions:
+                for item in self._seen(identity(version)):
+                    found.setdefault(name, []).append(Touched(item.rows + begin, item.columns))
+        return found
+
+    def _seen(self, key: Identity) -> list[Touched]:
+        parts = self._touched.get(key, [])
+        found = [item for part in parts for item in ([part] if isinstance(part, Touched) else touched(*part))]
+        if found != parts:
+            self._touched[key] = [*found]
+        return found
+
+
+def _in_use(tracer: Tracer, version: Version) -> list[Origin]:
+    """The runs whose output rests on a version and is in use, in the order in which they ended.
+
+    That are those whose output is current, answers, was predicted from, or was read by another one in use. Where
+    several wrote the same bytes, each counts for what used them before the next had written them.
+    """
+    store = tracer.space.store
+    place = dict(zip(("dataset", "partition", "sha256"), identity(version), strict=True))
+    rows = store.rows("reached_outputs", versions=Jsonb([place]), onward=True)
+    used = {row["run_id"] for row in store.rows("used_runs", runs=[row["run_id"] for row in rows])}
+    readings: dict[Identity, list[datetime]] = {}
+    found = []
+    for row in sorted(rows, key=lambda row: row["ended_at"], reverse=True):
+        key = (row["dataset"], row["partition"], row["sha256"])
+        since, until = _time(row["since"]), _time(row["until"])
+        if row["is_current"] or row["run_id"] in used or any(since <= at < until for at in readings.get(key, ())):
+            origin = _origin(tracer, recorded_version(store, *key), row["run_id"])
+            found.append(origin)
+            assert origin.run is not None
+            for _, item in origin.inputs:
+                readings.setdefault(identity(item), []).append(origin.run["started_at"])
+    return found[::-1]
+
+
+def _time(text: str) -> datetime:
+    """A time as Postgres writes it, which has infinite ones."""
+    return _ENDLESS.get(text) or datetime.fromisoformat(text)
+
+
+def _origin(tracer: Tracer, version: Version, run_id: UUID) -> Origin:
+    store = tracer.space.store
+    return Origin(version, store.row("run", run_id=run_id), tuple(store.run_inputs(run_id)), store.run_lineage(run_id))
+
+
+def _step(origin: Origin) -> str:
+    return str(origin.run["step"]) if origin.run else dotted(origin.version.dataset)
+
+
+def _unpacked(tracer: Tracer, origin: Origin) -> Unpacked:
+    # It says what is to be said of a run that has left no record of rows.
+    tracer.row_map(origin)
+    objects = tracer.space.objects
+    files = {file.sha256: path for file in origin.lineage if (path := objects.find(file))}
+    inputs = {
+        name: tuple(objects.path(version.file.md5) for version, *_ in versions)
+        for name, versions in extents(origin).items()
+    }
+    return Unpacked(*located(origin.lineage, files), inputs, tracer.space.settings.home)
+
+
+# --- what dropped it
+
+
+def _reasons(tracer: Tracer, origin: Origin, inputs: Mapping[str, list[Touched]]) -> Iterator[dict[str, Any]]:
+    """Why what a run read of the rows reached no row of what it wrote."""
+    for name, items in inputs.items():
+        rows = np.unique(np.concatenate([item.rows for item in items]))
+        for reason, _ in _told(tracer, origin, name, rows):
+            yield {
+                "step": _step(origin),
+                "partitions": [origin.version.partition] if origin.version.partition else [],
+                "input": name,
+                "how": reason["how"],
+                "reason": reason["text"],
+            }
+
+
+def _told(
+    tracer: Tracer, origin: Origin, name: str, rows: np.ndarray
+) -> Iterable[tuple[Mapping[str, str], np.ndarray]]:
+    versions = extents(origin)[name]
+    # A row may have been used, and only that column of it not which came from what is asked about.
+    used = tracer.row_map(origin).reached(name, versions[-1][2])[rows]
+    if used.any():
+        yield (
+            {"how": "unused", "text": "only columns that nothing of the table came from"},
+            rows,
+        )
+    if not used.all():
+        try:
+            yield from reasons(tracer, origin, name, rows[~used])
+        except NotFoundError as error:
+            yield {"how": "unknown", "text": str(error)}, rows[~used]
+
+
+def _failures(tracer: Tracer, rows: Mapping[Identity, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Steps that read what was reached, and have failed since they last wrote anything: a check has held it up."""
+    places = [dict(zip(("dataset", "partition", "sha256"), key, strict=True)) for key in rows]
+    for row in tracer.space.store.rows("failed_readers", versions=Jsonb(places)):
+        how = "check" if "blocking check" in row["error"] else "failure"
+        yield {
+            "step": row["step"],
+            "partitions": [row["partition"]] if row["partition"] else [],
+            "input": row["input"],
+            "how": how,
+            "reason": row["error"],
+        }
+
+
+def _together(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is the same for several partitions once, with all of them."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for item in dropped:
+        key = (item["step"], item["input"], item["how"], item["reason"])
+        known = found.setdefault(key, {**item, "partitions": []})["partitions"]
+        known += [partition for partition in item["partitions"] if partition not in known]
+    return list(found.values())
+
+
+# --- names
+
+
+def _named(tracer: Tracer, text: str) -> Version:
+    """The version of a row's name: of a source, its raw file."""
+    path = text.partition("@")[0]
+    is_path = path.count("/") > 1 and not path.startswith((_RAW_FOLDER, "/")) and "[" not in path
+    version = find_version(tracer.space, f"{_RAW_FOLDER}{text}" if is_path else text).version
+    origin = tracer.origin(version, None)
+    return origin.inputs[0][1] if origin.inputs and origin.inputs[0][0] == "raw" else version
+
+
+def _is_model(tracer: Tracer, version: Version) -> bool:
+    return version.row_count is None and bool(tracer.origin(version, None).inputs)
+
+
+def _records(tracer: Tracer, raw: Version) -> Records:
+    if (path := tracer.space.objects.find(raw.file)) is None:
+        raise IntegrityError(
+            f"{raw.file.path}: the bytes of version {raw.sha256[:12]}… are neither in the cache nor in place; "
+            "`dvc pull` may bring them back.",
+            raw.file.path,
+            raw.sha256,
+            None,
+        )
+    return open_records(tracer.space.settings.home, path, raw.file.sha256, name=raw.file.path)
+
+
+def _row(tracer: Tracer, version: Version, position: int) -> dict[str, Any]:
+    """The row itself: of a raw file the record as it stands there."""
+    said = {
+        "dataset": version.dataset,
+        "partition": version.partition,
+        "version": version.sha256,
+        "file": version.file.path,
+        "position": position,
+    }
+    if version.row_count is not None:
+        return said
+    records = _records(tracer, version)
+    (values,) = records.values([position])
+    return {**said, "columns": list(records.columns), "values": values}
