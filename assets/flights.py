@@ -189,8 +189,8 @@ def legs(
     """Flight legs as scheduled and as flown, on one clock: when everything about a flight became known."""
     flight_id = pl.format("{}{}-{}-{}", "carrier", "flight", "origin", pl.col("time_hour").dt.strftime("%Y%m%dT%HZ"))
     return (
-        departures.join(airlines.rename({"name": "airline"}), on="carrier", how="left")
-        .join(_zones(airports), on="dest", how="left")
+        departures.join(airlines.rename({"name": "airline"}), on="carrier", how="left", validate="m:1")
+        .join(_zones(airports), on="dest", how="left", validate="m:1")
         .with_columns(
             flight_id.alias("flight_id"),
             departs_at=pl.col("time_hour") + pl.duration(minutes="minute"),
@@ -280,9 +280,9 @@ def _known(
     return (
         with_history(rows, at="known_at", events=past, aggregates=PAST)
         .with_columns(observed_at=observed_at)
-        .join(_observations(weather), on=["origin", "observed_at"], how="left")
-        .join(_fleet(planes), on="tailnum", how="left")
-        .join(_places(airports), on="dest", how="left")
+        .join(_observations(weather), on=["origin", "observed_at"], how="left", validate="m:1")
+        .join(_fleet(planes), on="tailnum", how="left", validate="m:1")
+        .join(_places(airports), on="dest", how="left", validate="m:1")
         .drop("airline", "tailnum", "arrives_at", "departed_at", "arrived_at", "known_at", "observed_at")
     )
 

@@ -142,15 +142,15 @@ def rebuilt(node: Node, expr: pl.Expr) -> pl.Expr:
 
 def mappings(node: Node) -> Iterator[dict[str, Any]]:
     """All mappings of a tree, an outer one before those in it; selectors are not looked into."""
-    if isinstance(node, dict):
-        yield node
-        if "Selector" in node and "ByName" not in node["Selector"]:
-            return
-        for value in node.values():
-            yield from mappings(value)
-    elif isinstance(node, list) and not _is_bytes(node):
-        for value in node:
-            yield from mappings(value)
+    waiting = [node]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            if "Selector" not in item or "ByName" in item["Selector"]:
+                waiting.extend(reversed(item.values()))
+        elif isinstance(item, list) and not _is_bytes(item):
+            waiting.extend(reversed(item))
 
 
 def _is_bytes(node: list[Node]) -> bool:

@@ -14,8 +14,12 @@ import numpy as np
 
 from lineage.forward import Touched, reached
 from lineage.lists import Lists
+from lineage.past import Counted
 from lineage.unpacked import NOWHERE, TABLE, Behind, Unpacked, located
 from lineage.versions import FileVersion
+
+# So many rows are asked about by one trace, not by many at once.
+_FEW = 64
 
 
 class Found(NamedTuple):
@@ -39,6 +43,7 @@ class RowMap:
         home: Path,
     ) -> None:
         self._held = Unpacked(files, digests, inputs, home)
+        self._last: tuple[tuple[str, bytes], Mapping[str, Counted]] | None = None
 
     @classmethod
     def of(
@@ -56,7 +61,10 @@ class RowMap:
         """What decides which rows are behind values of `columns`: equal for columns that the same rows are behind, if
         it does not matter which columns of the inputs in `alike` were."""
         links = self._held.behind(TABLE, columns)
-        return frozenset((link.held, link.to, None if link.to in alike else link.columns) for link in links)
+        return frozenset(
+            (link.held, link.to, None if link.to in alike else self._held.windows(link.to, link.columns))
+            for link in links
+        )
 
     def back(self, rows: np.ndarray, columns: Iterable[str] | None = None) -> list[Found]:
         """The rows of the inputs that the values of `columns` (all, if None) in these rows of the table came from.
@@ -117,9 +125,8 @@ class RowMap:
         there = asker != NOWHERE
         if not declared or not there.any():
             return
-        asked = self._held.asked(link.to, asker[there])
         # Aggregates in which the same events count have one answer.
-        answers = self._held.past(link.to).counted(asked, *declared)
+        answers = self._counted(link.to, asker[there], declared)
         for answer in {id(answer): answer for answer in answers.values()}.values():
             columns = frozenset[str]().union(*(declared[name] for name in declared if answers[name] is answer))
             lists = Lists(answer.offsets, answer.ordinals).spread(there)
@@ -127,6 +134,17 @@ class RowMap:
                 yield Found(events, columns, lists)
             else:
                 yield from self._of_members(link._replace(columns=columns), lists)
+
+    def _counted(self, stage: str, askers: np.ndarray, names: Iterable[str]) -> Mapping[str, Counted]:
+        """The events that counted in these aggregates; for a few askers in all of them, and the last answer is kept: a
+        trace asks about one feature after the other."""
+        past = self._held.past(stage)
+        if len(askers) > _FEW:
+            return past.counted(self._held.asked(stage, askers), *names)
+        key = (stage, askers.tobytes())
+        if self._last is None or self._last[0] != key:
+            self._last = (key, past.counted(self._held.asked(stage, askers)))
+        return {name: self._last[1][name] for name in names}
 
     # All at once
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -63,6 +64,11 @@ class _Node:
     origin: Origin = field(compare=False)
     columns: frozenset[str] | None
 
+    @cached_property
+    def made_at(self) -> float:
+        """When its run started; raw bytes were there before everything."""
+        return self.origin.run["started_at"].timestamp() if self.origin.run else 0.0
+
 
 @dataclass
 class Tracer:
@@ -73,6 +79,7 @@ class Tracer:
     _origins: dict[tuple[Identity, datetime | None], Origin] = field(default_factory=dict)
     _maps: dict[object, RowMap] = field(default_factory=dict)
     _alike: dict[object, frozenset[str]] = field(default_factory=dict)
+    _nodes: dict[object, _Node] = field(default_factory=dict)
 
     def origin(self, version: Version, before: datetime | None) -> Origin:
         """The run that wrote `version`, the last that ended before `before`, and what it read."""
@@ -94,7 +101,7 @@ class Tracer:
             waiting.setdefault(self._node(ask.version, ask.columns, before), []).append(_pairs(ask.asker, ask.rows))
         while waiting:
             # What was made last is made of nothing that waits, so that everything is looked at once.
-            node = max(waiting, key=_made_at)
+            node = max(waiting, key=lambda item: item.made_at)
             pairs, origin = _unique(waiting.pop(node)), node.origin
             found.setdefault(identity(origin.version), []).append(pairs)
             origins[identity(origin.version)] = origin
@@ -105,6 +112,12 @@ class Tracer:
 
     def _node(self, version: Version, columns: frozenset[str] | None, before: datetime | None) -> _Node:
         """What is to be looked at next; columns that came from the same rows are looked at as one."""
+        key = (identity(version), columns, before)
+        if key not in self._nodes:
+            self._nodes[key] = self._new_node(version, columns, before)
+        return self._nodes[key]
+
+    def _new_node(self, version: Version, columns: frozenset[str] | None, before: datetime | None) -> _Node:
         origin = self.origin(version, before)
         if columns is None or _is_read(origin):
             return _Node(id(origin), origin, None)
@@ -170,10 +183,6 @@ def _extents(origin: Origin, name: str) -> Iterable[tuple[Version, int, int]]:
 def extents(origin: Origin) -> Mapping[str, Sequence[tuple[Version, int, int]]]:
     """For each input of a run the versions that it read, and which positions are the rows of each."""
     return {name: list(_extents(origin, name)) for name in dict.fromkeys(name for name, _ in origin.inputs)}
-
-
-def _made_at(node: _Node) -> float:
-    return node.origin.run["started_at"].timestamp() if node.origin.run else 0.0
 
 
 def _started(origin: Origin) -> datetime | None:

@@ -30,6 +30,8 @@ TABLE = "rows"
 NOWHERE = np.uint32(2**32 - 1)
 # Counted up when what an index holds changes.
 _FORMAT = 2
+# What of a declared aggregate decides which events count.
+_WINDOW = ("keys", "known_at", "window", "value")
 
 
 class Behind(NamedTuple):
@@ -125,6 +127,18 @@ class Unpacked:
             for name, item in declared.items()
             if name in names
         }
+
+    def windows(self, name: str, columns: frozenset[str]) -> frozenset[str]:
+        """What of a place decides which rows are behind `columns` of it: of a look into the past not which aggregates
+        they are, but of which events; of anything else the columns themselves."""
+        if self.kind(name) != "past":
+            return columns
+        declared = self.ways["stages"][name]["past"]["aggregates"]
+        told = {item: declared.get(item, {}) for item in columns}
+        # All but the latest of several events count alike, whatever is made of them.
+        return frozenset(
+            json.dumps([*(said.get(part) for part in _WINDOW), said.get("agg") == "last"]) for said in told.values()
+        )
 
     def events(self, stage: str) -> str | None:
         """The input that the events are as it stands, if they are."""

@@ -19,7 +19,7 @@ OMITTED = "…"
 
 # Other from run to run: ids and hashes, which must be other consistently, and times.
 NAME = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12}(?:[0-9a-f]{52})?\b")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?\+00:00| *\b\d+\.\d\d s$", re.M)
+TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:(?:\.\d+)?\+00:00)?| *\b\d+\.\d\d s$", re.M)
 # How the command line says that it failed, with exit code 1.
 FAILED = re.compile(r"^headwater: ", re.M)
 
