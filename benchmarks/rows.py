@@ -64,7 +64,7 @@ def _years(table: pl.DataFrame, years: int) -> Iterator[pl.DataFrame]:
     yield table
     for later in range(1, years if times else 1):
         year = [pl.col("year") + later] if "year" in table.columns else []
-        named = [pl.col("flight_id").str.replace("-2013", f"-{2013 + later}")] if "flight_id" in table.columns else []
+        named = [pl.col("flight_id") + f"+{later}"] if "flight_id" in table.columns else []
         yield table.with_columns(pl.col(times).dt.offset_by(f"{later}y"), *year, *named)
 
 

@@ -16,7 +16,6 @@ from lineage.errors import RowsLostError
 from lineage.expressions import Expression
 from lineage.frame import TrackedFrame
 from lineage.joining import side_by_side
-from lineage.mixing import mixings
 from lineage.spec import History
 from lineage.tracking import keys_of
 
@@ -195,10 +194,8 @@ def rolling(frame: TrackedFrame, index_column: Any, group_by: Any, how: Mapping[
 def _windows(
     frame: TrackedFrame, kind: str, index_column: Any, group_by: Any, how: Mapping[str, Any], *, each: bool
 ) -> TrackedGroupBy:
-    items = [] if group_by is None else frame.read((group_by,))
-    index = frame.read((index_column,))
-    if any(map(mixings, (*items, *index))):
-        raise lost(f"{kind}() by what mixes rows", "make it a column with with_columns first")
+    items = [] if group_by is None else frame.read_apart((group_by,), f"{kind}()")
+    index = frame.read_apart((index_column,), f"{kind}()")
     keys = [item.expr for item in items]
     names = tuple(name for item in (*index, *items) for name in item.columns)
     if keys:

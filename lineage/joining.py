@@ -41,7 +41,7 @@ def join_asof(left: TrackedFrame, other: pl.LazyFrame, options: dict[str, Any]) 
     right = left.followed(other, "join_asof").apart_from(left)
     sides = (("on", "left_on", "by", "by_left"), ("on", "right_on", "by", "by_right"))
     left_keys, right_keys = (
-        frame.read([options[name] for name in names if options.get(name) is not None])
+        frame.read_apart([options[name] for name in names if options.get(name) is not None], "join_asof()")
         for frame, names in zip((left, right), sides, strict=True)
     )
     keys = (left_keys, right_keys)
@@ -56,20 +56,16 @@ def join_where(
     if options.get("how", "inner") != "inner":
         raise lost(f"join_where(how={options['how']!r})", "use join_where(…), and join its rows to the frame by a key")
     right = left.followed(other, "join_where").apart_from(left)
-    flat = ex.listed(predicates, {})
+    suffix = options.get("suffix", "_right")
+    pairs = _beside(left, right, left.plan.join(right.plan, how="cross", suffix=suffix), ([], []), "cross", once=False)
+    items = pairs.read_apart(predicates, "join_where()")
+    exprs = [item.expr for item in items]
     # Polars gives the pairs in no order.
     first, second = left.capture.column(), left.capture.column()
-    pairs = left.plan.with_row_index(first).join_where(right.plan.with_row_index(second), *flat, **options)
-    plan = pairs.sort(first, second).drop(first, second)
-    names = [name for expr in flat for name in expr.meta.root_names()]
-    suffix = str(options.get("suffix", "_right"))
-    theirs = [name if name in right.types else name.removesuffix(suffix) for name in names]
-    keys = (
-        left.read(pl.col(name) for name in names if name in left.types),
-        right.read(pl.col(name) for name in theirs if name in right.types),
-    )
-    text = " & ".join(map(str, flat))
-    made = _beside(left, right, plan, keys, "inner", once=False)
+    plan = left.plan.with_row_index(first).join_where(right.plan.with_row_index(second), *exprs, **options)
+    plan = plan.sort(first, second).drop(first, second)
+    made = pairs._next(plan, rows=pairs.ways.of(name for item in items for name in item.columns))
+    text = " & ".join(map(str, exprs))
     return left.cut("join", text, right.cut("join", text, made))
 
 
@@ -151,7 +147,8 @@ def _keys(left: TrackedFrame, right: TrackedFrame, on: Any, options: dict[str, A
     """What rows of the left and of the right frame are matched by."""
     sides = (options.get("left_on"), options.get("right_on")) if on is None else (on, on)
     left_keys, right_keys = (
-        [] if side is None else frame.read([side]) for frame, side in zip((left, right), sides, strict=True)
+        [] if side is None else frame.read_apart([side], "join()")
+        for frame, side in zip((left, right), sides, strict=True)
     )
     return left_keys, right_keys
 

@@ -126,6 +126,13 @@ class Tracked(pl.LazyFrame):
         fewer = self.empty.drop(without)
         return [found for expr in ex.listed(exprs, named or {}) for found in self._read(expr, fewer)]
 
+    def read_apart(self, exprs: Iterable[Any], operation: str) -> list[Expression]:
+        """Expressions that leave rows apart, by which an operation brings rows together; refused otherwise."""
+        items = self.read(exprs)
+        if any(map(mixings, items)):
+            raise lost(f"{operation} by what mixes rows", "make it a column with with_columns first")
+        return items
+
     def _read(self, expr: pl.Expr, fewer: pl.LazyFrame) -> Iterable[Expression]:
         def names(given: pl.Expr) -> list[str]:
             try:

@@ -219,6 +219,14 @@ LOST: dict[str, tuple[Step, str]] = {
         lambda a, b: a.join_where(b, pl.col("t") < pl.col("w"), how="left"),
         "join_where(how='left')",
     ),
+    "a join on what mixes": (
+        lambda a, b: a.join(b, left_on=pl.col("k").rank(), right_on="k"),
+        "join() by what mixes rows",
+    ),
+    "pairs by what mixes": (
+        lambda a, b: a.join_where(b, pl.col("t") < pl.col("w").max()),
+        "join_where() by what mixes rows",
+    ),
     "a filter by a list": (lambda a, b: a.filter([True, False, True, True]), "make it a column of an input"),
     "a filter by a series": (lambda a, b: a.filter(pl.Series([True] * 4)), "make it a column of an input"),
     "pivot that adds floats": (
