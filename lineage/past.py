@@ -245,16 +245,20 @@ class Past:
     def touched(self, rows: pl.DataFrame, *names: str) -> Array:
         """The ordinals (uint32, ascending) of the events that counted in any of `rows`, in any of the aggregates."""
         asked = self._asked(rows)
-        parts = [np.empty(0, np.uint32)]
-        for window in set(self._windows(names).values()):
-            ordinals, kept = self._index.timeline(window.events).ordinals, self._index.kept(window.events)
-            first, last = self._places(window, asked)
-            # How many windows begin less how many have ended, at each place.
-            count = len(ordinals) if kept is None else len(kept)
-            depth = np.bincount(first, minlength=count + 1) - np.bincount(last, minlength=count + 1)
-            places = np.flatnonzero(np.cumsum(depth[:-1]) > 0)
-            parts.append(ordinals[places if kept is None else kept[places]])
-        return np.unique(np.concatenate(parts))
+        parts = [self._touched(window, asked) for window in dict.fromkeys(self._windows(names).values())]
+        seen = np.zeros(max((int(part.max()) + 1 for part in parts if len(part)), default=0), bool)
+        for part in parts:
+            seen[part] = True
+        return np.flatnonzero(seen).astype(np.uint32)
+
+    def _touched(self, window: Window, asked: _Moments) -> Array:
+        ordinals, kept = self._index.timeline(window.events).ordinals, self._index.kept(window.events)
+        first, last = self._places(window, asked)
+        # How many windows begin less how many have ended, at each place.
+        count = len(ordinals) if kept is None else len(kept)
+        depth = np.bincount(first, minlength=count + 1) - np.bincount(last, minlength=count + 1)
+        places = np.flatnonzero(np.cumsum(depth[:-1]) > 0)
+        return ordinals[places if kept is None else kept[places]]
 
 
 class Asked:

@@ -29,7 +29,7 @@ TABLE = "rows"
 # What a link holds that leads nowhere.
 NOWHERE = np.uint32(2**32 - 1)
 # Counted up when what an index holds changes.
-_FORMAT = 2
+_FORMAT = 3
 # What of a declared aggregate decides which events count.
 _WINDOW = ("keys", "known_at", "window", "value")
 
@@ -169,16 +169,23 @@ class Unpacked:
         return _asked(self.home, self._call(stage))
 
     def _call(self, stage: str) -> _Call:
-        said = self.ways["stages"][stage]["past"]
-        events = tuple(self.inputs[said["events"]]) if said["events"] else (self.files[f"{stage}.parquet"],)
-        return _Call(events, self.files[f"{stage}-asked.parquet"], json.dumps(said, sort_keys=True), self._name(stage))
+        if stage not in self._calls:
+            said = self.ways["stages"][stage]["past"]
+            events = tuple(self.inputs[said["events"]]) if said["events"] else (self.files[f"{stage}.parquet"],)
+            asked, text = self.files[f"{stage}-asked.parquet"], json.dumps(said, sort_keys=True)
+            self._calls[stage] = _Call(events, asked, text, self._name(stage, said))
+        return self._calls[stage]
 
-    def _name(self, stage: str) -> str:
+    @cached_property
+    def _calls(self) -> dict[str, _Call]:
+        return {}
+
+    def _name(self, stage: str, said: Mapping[str, Any]) -> str:
         """The name of the indexes of a look into the past: events that are an input are known by their files' names,
-        which are digests in the cache."""
-        said = self.ways["stages"][stage]["past"]
-        given = said["events"]
-        events = [path.name for path in self.inputs[given]] if given else [self.digests[f"{stage}.parquet"]]
+        which are digests in the cache, and elsewhere by when they were written."""
+        events: list[Any] = [self.digests[f"{stage}.parquet"]] if not said["events"] else []
+        for path in self.inputs[said["events"]] if said["events"] else ():
+            events.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
         return json_digest([_FORMAT, said, events, self.digests[f"{stage}-asked.parquet"]])
 
     # Arrays
@@ -197,8 +204,7 @@ class Unpacked:
             if stage["kind"] == "past":
                 asked = pl.read_parquet(self.files[f"{name}-asked.parquet"])
                 save(folder, **{f"{name}-askers": asked[ASKER].to_numpy()})
-                path = folder / f"{name}-asked.arrow"
-                asked.drop(ASKER).write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+                _write_whole(asked.drop(ASKER), folder / f"{name}-asked.arrow")
             if f"{name}.parquet" not in self.files:
                 continue
             members = pl.read_parquet(self.files[f"{name}.parquet"])
@@ -252,6 +258,12 @@ class _Call(NamedTuple):
 def _unpack_columns(folder: Path, place: str, frame: pl.DataFrame) -> None:
     for name in frame.columns:
         save(folder, **{f"{place}-{name}": frame[name].fill_null(int(NOWHERE)).cast(pl.UInt32).to_numpy()})
+
+
+def _write_whole(frame: pl.DataFrame, path: Path) -> None:
+    """The frame as one batch: to take rows from several takes a hundred times as long."""
+    oldest = pl.CompatLevel.oldest()
+    frame.write_ipc(path, compression="uncompressed", compat_level=oldest, record_batch_size=max(1, len(frame)))
 
 
 @lru_cache(maxsize=64)

@@ -648,19 +648,14 @@ class Past(Operation):
     hours: int
 
     def polars(self, frame, others):
-        key = [] if self.key is None else ["same key"]
-        kept = [self.value, *([self.key[1]] if self.key else [])]
-        events = others[self.other].select(
-            pl.col(self.value).alias("value"),
-            (pl.col(self.known) * 3_600_000_000).cast(pl.Datetime("us")).alias("known"),
-            *(pl.col(name).alias("same key") for name in kept[1:]),
-        )
-        asked = frame.with_columns((pl.col(self.t) * 3_600_000_000).cast(pl.Datetime("us")).alias("asked"))
-        asked = asked.with_columns(pl.col(self.key[0]).alias("same key")) if self.key else asked
+        mine, theirs = ({"same key": pl.col(name)} for name in self.key) if self.key else ({}, {})
+        known, asked_at = ((pl.col(name) * 3_600_000_000).cast(pl.Datetime("us")) for name in (self.known, self.t))
+        events = others[self.other].select(value=pl.col(self.value), known=known, **theirs)
+        asked = frame.with_columns(asked=asked_at, **mine)
         value = None if self.agg == "count" else "value"
-        declared = history(keys=key, value=value, known_at="known", window=f"{self.hours}h", agg=self.agg)
+        declared = history(keys=list(mine), value=value, known_at="known", window=f"{self.hours}h", agg=self.agg)
         found = with_history(asked, at="asked", events=events, aggregates={self.name: declared})
-        return found.drop("asked", *key).with_columns(pl.col(self.name).cast(pl.Int64))
+        return found.drop("asked", *mine).with_columns(pl.col(self.name).cast(pl.Int64))
 
     def by_hand(self, table, others):
         cells = []

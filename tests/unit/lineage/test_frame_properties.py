@@ -272,7 +272,7 @@ def _again(given_inputs, operations, kept):
     return bh.in_loops(operations, tables).values
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(pipelines())
 def test_every_row_is_followed_to_the_rows_behind_it(drawn):
     """Sets, values, columns, and the way forwards, of whatever an author may write."""
