@@ -25,8 +25,8 @@ import polars as pl
 
 from assets import flights
 from benchmarks.plain_flights import SOURCES, read_source
-from lineage.following import follow
-from lineage.origins import ROWS, stored_names, write_stages
+from lineage.rows.following import follow
+from lineage.rows.origins import ROWS, stored_names, write_stages
 from lineage.tables import ROWS_PER_GROUP, write_table
 
 ROOT = Path(__file__).parent.parent

@@ -25,13 +25,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lineage import catalog, graph
-from lineage.answers import RecordPage, TraceAnswers
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
-from lineage.intake import MOST_BYTES, EventError, EventTooLargeError, find_fault, parse_time, read_json
-from lineage.pool import StorePool
 from lineage.projection import receive_events
 from lineage.relay import Relay
+from lineage.service import catalog, graph
+from lineage.service.answers import RecordPage, TraceAnswers
+from lineage.service.intake import MOST_BYTES, EventError, EventTooLargeError, find_fault, parse_time, read_json
+from lineage.service.pool import StorePool
 from lineage.settings import Settings
 from lineage.store import Store
 

@@ -12,8 +12,8 @@ from typing import Any
 from lineage.errors import NotFoundError
 from lineage.names import Recorded, dotted, find_version, recorded
 from lineage.plan import Workspace
-from lineage.predictions import Prediction, find_prediction, parse_id
 from lineage.store import Row
+from lineage.tracing.predictions import Prediction, find_prediction, parse_id
 from lineage.versions import Version
 
 Section = dict[str, Any]
@@ -186,7 +186,7 @@ def _environment(run: Row | None) -> dict[str, Any]:
 
 def _schema(a: Version, b: Version) -> Section:
     """Columns that are new, gone or of another type, and whether those that stayed stand in another order."""
-    from lineage.changes import changed_columns
+    from lineage.proof.changes import changed_columns
 
     return changed_columns(a.fields, b.fields)
 
@@ -208,7 +208,7 @@ def _rows(space: Workspace, a: _Written, b: _Written, examples: int) -> Section:
     gone = [item.name for item, path in zip((a, b), paths, strict=True) if path is None]
     if paths[0] is None or paths[1] is None:
         return {"same": None, "counts": counts, "note": f"rows cannot be compared: the bytes of {gone[0]} are gone"}
-    from lineage.changes import changed_rows
+    from lineage.proof.changes import changed_rows
 
     found = changed_rows(paths[0], paths[1], _key(space, a, b), examples=examples)
     return {"same": not (found["only_a"] or found["only_b"] or found["changed"]), **found}

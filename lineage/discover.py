@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from lineage.errors import DeclarationError, NotFoundError
-from lineage.loader import import_from_text
-from lineage.module import note_loaded
+from lineage.identity.loader import import_from_text
+from lineage.identity.module import note_loaded
 from lineage.pipeline import Pipeline
 from lineage.settings import Settings
 from lineage.spec import Step

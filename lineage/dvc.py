@@ -17,8 +17,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from lineage.environment import locked_digest
 from lineage.errors import SettingsError
+from lineage.identity.environment import locked_digest
 from lineage.objects import DVC_IGNORED, TEMPORARY, write_bytes
 from lineage.plan import Declared, Workspace, shape, step_code, suite_path
 from lineage.plots import plot_path, plots_of

@@ -13,7 +13,7 @@
     ├── UnsupportedModelError   a booster that cannot be exported exactly
     ├── RequestError         a prediction request that the model cannot answer
     ├── DeviceError          a GPU was asked for and cannot be used (serving/device.py)
-    ├── EventError           a posted body that is no OpenLineage event (lineage/intake.py)
+    ├── EventError           a posted body that is no OpenLineage event (lineage/service/intake.py)
     ├── BusyError            somebody else is at work in the cache (lineage/gc.py)
     └── DatabaseError        Postgres cannot be started or reached
 

@@ -29,8 +29,8 @@ from openlineage.client.generated import (
 )
 from openlineage.client.serde import Serde
 
-from lineage.commit import Commit
-from lineage.module import PLATFORM
+from lineage.identity.commit import Commit
+from lineage.identity.module import PLATFORM
 from lineage.ports import CheckReport
 from lineage.spec import Step
 from lineage.versions import Version, json_digest

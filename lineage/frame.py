@@ -1,8 +1,8 @@
 """The tracked lazy frame: ordinary Polars, with every row knowing which rows of the inputs it came from.
 
 A step's function is handed these. To it they are LazyFrames of the columns that it sees; the plan underneath also has
-hidden columns (`lineage.capture`), which each operation here carries on, and which cost a few per cent. An operation
-that is not written here makes a frame that has lost its rows, and is refused where it is called.
+hidden columns (`lineage.rows.capture`), which each operation here carries on, and which cost a few per cent. An
+operation that is not written here makes a frame that has lost its rows, and is refused where it is called.
 
 Order is pinned on the way: joins and groups keep the order of rows, sorts are stable, and floats are added in the
 order of rows, so that what a step computes is the same at any number of threads.
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import polars as pl
 import polars.selectors as cs
 
-from lineage.capture import HIDDEN, lost
-from lineage.mixing import height
-from lineage.tracking import Tracked
+from lineage.rows.capture import HIDDEN, lost
+from lineage.rows.mixing import height
+from lineage.rows.tracking import Tracked
 
 if TYPE_CHECKING:
-    from lineage.grouping import TrackedGroupBy
+    from lineage.rows.grouping import TrackedGroupBy
 
 
 class TrackedFrame(Tracked):
@@ -182,13 +182,15 @@ class TrackedFrame(Tracked):
     def explode(self, columns: Any, *more_columns: Any, **how: Any) -> TrackedFrame:
         """A row for each value of lists."""
         names = self.named(columns, *more_columns)
-        return self._next(self.plan.explode(names, **how), rows=self.ways.of(names), keeps_rows=False)
+        after = self._next(self.plan.explode(names, **how), rows=self.ways.of(names), keeps_rows=False)
+        # A list without values may give no row.
+        return self.cut("filter", f"explode({', '.join(names)})", after)
 
     def unpivot(
         self, on: Any = None, *, index: Any = None, variable_name: Any = None, value_name: Any = None
     ) -> TrackedFrame:
         """A row for each column of `on`, column after column."""
-        from lineage.joining import concat
+        from lineage.rows.joining import concat
 
         kept = [] if index is None else self.named(index)
         names = [name for name in self.types if name not in kept] if on is None else self.named(on)
@@ -229,25 +231,25 @@ class TrackedFrame(Tracked):
 
     def join(self, other: pl.LazyFrame, on: Any = None, how: Any = "inner", **options: Any) -> TrackedFrame:
         """Rows of both frames side by side; each row has come from a row of either."""
-        from lineage.joining import join
+        from lineage.rows.joining import join
 
         return join(self, other, on, how, options)
 
     def join_asof(self, other: pl.LazyFrame, **options: Any) -> TrackedFrame:
         """Each row with the nearest of the other frame."""
-        from lineage.joining import join_asof
+        from lineage.rows.joining import join_asof
 
         return join_asof(self, other, options)
 
     def join_where(self, other: pl.LazyFrame, *predicates: Any, **options: Any) -> TrackedFrame:
         """All pairs of rows for which the predicates hold."""
-        from lineage.joining import join_where
+        from lineage.rows.joining import join_where
 
         return join_where(self, other, predicates, options)
 
     def merge_sorted(self, other: pl.LazyFrame, key: Any, **how: Any) -> TrackedFrame:
         """Two sorted frames as one; of equal rows those of this frame first."""
-        from lineage.joining import merge_sorted
+        from lineage.rows.joining import merge_sorted
 
         return merge_sorted(self, other, key, how)
 
@@ -259,26 +261,26 @@ class TrackedFrame(Tracked):
 
     def group_by(self, *by: Any, **named_by: Any) -> TrackedGroupBy:  # type: ignore[override]
         """Groups of rows, in the order in which the first of each comes; all rows of a group are behind it."""
-        from lineage.grouping import groups
+        from lineage.rows.grouping import groups
 
         named_by.pop("maintain_order", None)
         return groups(self, by, named_by)
 
     def group_by_dynamic(self, index_column: Any, *, group_by: Any = None, **how: Any) -> TrackedGroupBy:  # type: ignore[override]
         """Windows of time as groups."""
-        from lineage.grouping import dynamic
+        from lineage.rows.grouping import dynamic
 
         return dynamic(self, index_column, group_by, how)
 
     def rolling(self, index_column: Any, *, group_by: Any = None, **how: Any) -> TrackedGroupBy:  # type: ignore[override]
         """A window of time for each row."""
-        from lineage.grouping import rolling
+        from lineage.rows.grouping import rolling
 
         return rolling(self, index_column, group_by, how)
 
     def map_batches(self, function: Callable[[pl.DataFrame], pl.DataFrame], **how: Any) -> TrackedFrame:
         """Python code on the whole frame, as its step declares with rows=."""
-        from lineage.grouping import mapped
+        from lineage.rows.grouping import mapped
 
         return mapped(self, function, how)
 

@@ -17,14 +17,14 @@ from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
-from lineage.ancestry import recorded_version
 from lineage.errors import HeadwaterError, SettingsError
-from lineage.foundation import foundation
 from lineage.objects import TEMPORARY
 from lineage.plan import WHOLE, Workspace, label
+from lineage.proof.foundation import foundation
+from lineage.proof.tracked import tracked_md5s
 from lineage.store import Store, version_of
 from lineage.store.store import lock_number
-from lineage.tracked import tracked_md5s
+from lineage.tracing.ancestry import recorded_version
 from lineage.versions import FileVersion, Version
 
 # What gc waits for, if it has to: called once for each, with its name.

@@ -26,8 +26,8 @@ import polars as pl
 from lineage import operands
 from lineage.errors import DeclarationError
 from lineage.frame import TrackedFrame
-from lineage.grouping import looked_back
 from lineage.operands import Operands
+from lineage.rows.grouping import looked_back
 from lineage.spec import Aggregation, History, duration
 
 _SUMMED = ("count", "sum", "mean", "share")

@@ -11,10 +11,10 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from lineage.ancestry import Identity
 from lineage.names import find_versions
 from lineage.plan import Workspace
 from lineage.store import Row, Store
+from lineage.tracing.ancestry import Identity
 
 # Rows of table versions: which positions (0-based) of which version something reached.
 ReachedRows = Mapping[Identity, Sequence[int]]

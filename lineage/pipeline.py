@@ -329,7 +329,7 @@ def constant(data: Any, schema: Any = None) -> pl.LazyFrame:
 
     `data` is a mapping of columns to lists of values, or a list of rows. Rows that come from it alone have no source.
     """
-    from lineage.constants import Constant
+    from lineage.rows.constants import Constant
 
     return Constant(data, schema=schema)
 

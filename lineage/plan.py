@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lineage.code import Code, read_code
 from lineage.discover import Project
-from lineage.environment import environment_digest
 from lineage.errors import DeclarationError, NotFoundError, SourceError
+from lineage.identity.code import Code, read_code
+from lineage.identity.environment import environment_digest
 from lineage.objects import Objects
 from lineage.settings import Settings
 from lineage.spec import Fetch, Model, Source, Step
@@ -26,7 +26,7 @@ Inputs = tuple[tuple[str, Version], ...]
 
 WHOLE = ""
 _WRITER = "lineage.tables:write_table"
-_ROWS = ("lineage.following:follow", "lineage.origins:write_stages", "lineage.exclusions:write_reasons")
+_ROWS = ("lineage.rows.following:follow", "lineage.rows.origins:write_stages", "lineage.rows.reasons:write_reasons")
 
 
 @dataclass(frozen=True)

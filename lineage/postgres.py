@@ -19,10 +19,10 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from lineage.cluster import ADMIN
-from lineage.embedded import connect_embedded, hold_server, login_parameters
 from lineage.errors import DatabaseError
-from lineage.roles import (
+from lineage.server.cluster import ADMIN
+from lineage.server.embedded import connect_embedded, hold_server, login_parameters
+from lineage.server.roles import (
     APP_ROLE,
     DAGSTER_ROLE,
     DAGSTER_SCHEMA,

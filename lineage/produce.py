@@ -12,12 +12,12 @@ import polars as pl
 
 from lineage import sources
 from lineage.errors import HeadwaterError, StepFailedError
-from lineage.exclusions import write_reasons
-from lineage.following import follow
-from lineage.origins import ROWS, stored_names, write_stages
 from lineage.plan import Plan, Workspace
 from lineage.plots import plots_folder
 from lineage.ports import Ports, Training
+from lineage.rows.following import follow
+from lineage.rows.origins import ROWS, stored_names, write_stages
+from lineage.rows.reasons import write_reasons
 from lineage.spec import Fetch, Model, Source, Step
 from lineage.tables import Written, check_key, write_table
 from lineage.versions import FileVersion, Version, digest_file, require_bytes, sha256_file

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lineage.ancestry import Origin, ancestry, identity, raw_files
-from lineage.manifest import Manifest, contents, manifest_paths, moment, read_manifest, spelled, store_manifest
 from lineage.plan import Workspace
-from lineage.signing import fault, known_key, sign
+from lineage.proof.manifest import Manifest, contents, manifest_paths, moment, read_manifest, spelled, store_manifest
+from lineage.proof.signing import fault, known_key, sign
+from lineage.tracing.ancestry import Origin, ancestry, identity, raw_files
 from lineage.versions import FileVersion, Version, sha256_file
 
 

@@ -1,8 +1,8 @@
 """Compute a recorded prediction again and compare bits; where they differ, say which of what it rests on does.
 
 Comparisons: the feature row on record with the row of the recorded table version, that row with one computed anew
-from its source rows (where a `RowComputer` is given, as there is in `lineage.rowreplay`), and the margin's 32 bits
-with those of the recorded engine.
+from its source rows (where a `RowComputer` is given, as there is in `lineage.tracing.rowreplay`), and the margin's 32
+bits with those of the recorded engine.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 import polars as pl
 
-from lineage.ancestry import Origin, origin_of, recorded_version
-from lineage.compute import Task, present
 from lineage.errors import IntegrityError, NotFoundError, StepFailedError
 from lineage.plan import Workspace
 from lineage.ports import Ports
-from lineage.predictions import Prediction, find_prediction
-from lineage.recompute import CAUSES, run_changes
-from lineage.rowreplay import differing, stored_row
+from lineage.proof.compute import Task, present
+from lineage.proof.recompute import CAUSES, run_changes
+from lineage.tracing.ancestry import Origin, origin_of, recorded_version
+from lineage.tracing.predictions import Prediction, find_prediction
+from lineage.tracing.rowreplay import differing, stored_row
 from lineage.versions import FileVersion, Version
 
 # A row of a table version by its position, computed anew from the source rows it came from: column -> value.

@@ -18,8 +18,8 @@ from typing import Any, Literal
 from psycopg.types.json import Json, Jsonb
 
 from lineage import dvc
-from lineage.environment import environment
 from lineage.errors import CheckFailedError, HeadwaterError, StaleRunError
+from lineage.identity.environment import environment
 from lineage.plan import Plan, Workspace, chosen_partitions, label, make_plan, partitions_to_run
 from lineage.ports import CheckReport, Ports, describe
 from lineage.produce import Produced, explain, produce
@@ -361,8 +361,8 @@ def _end(runner: Runner, run_id: uuid.UUID, state: str, error: str | None) -> No
 
 
 def _facts(runner: Runner, plan: Plan, run_id: uuid.UUID) -> Any:
-    from lineage.commit import read_commit
     from lineage.events import RunFacts
+    from lineage.identity.commit import read_commit
 
     settings = runner.space.settings
     commit = read_commit(settings.root)

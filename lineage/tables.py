@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lineage.errors import StepFailedError
-from lineage.origins import parquet_writer
+from lineage.rows.origins import parquet_writer
 
 ROWS_PER_GROUP = 131_072
 

@@ -18,17 +18,17 @@ import numpy as np
 import orjson
 import polars as pl
 
-from lineage.ancestry import Identity, Origin, ancestry, identity, raw_files
-from lineage.asked import AskedRow, Register, is_row
 from lineage.errors import DatabaseError, HeadwaterError, IntegrityError, NotFoundError
 from lineage.objects import Objects
 from lineage.plan import Workspace
-from lineage.predictions import Prediction, find_prediction, find_predictions
 from lineage.provenance import table_record, training_record
-from lineage.records import Records, open_records
-from lineage.rowids import Counted, SourceRows, row_ids, source_rows
-from lineage.story import bundle_record, check_record, features_record, prediction_record, step_record
-from lineage.tracer import Ask, Behind, Tracer
+from lineage.tracing.ancestry import Identity, Origin, ancestry, identity, raw_files
+from lineage.tracing.asked import AskedRow, Register, is_row
+from lineage.tracing.predictions import Prediction, find_prediction, find_predictions
+from lineage.tracing.records import Records, open_records
+from lineage.tracing.rowids import Counted, SourceRows, row_ids, source_rows
+from lineage.tracing.story import bundle_record, check_record, features_record, prediction_record, step_record
+from lineage.tracing.tracer import Ask, Behind, Tracer
 from lineage.versions import FileVersion, Version, known_sha256
 
 # How many records of a source a trace shows; the rest is a page away.

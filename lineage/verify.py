@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lineage.ancestry import Identity, identity, recorded_version
-from lineage.foundation import Foundation, foundation
 from lineage.gc import freed_on
-from lineage.manifest import Manifest, is_older, manifest_paths, other_versions, other_ways, read_manifest
 from lineage.plan import Workspace
-from lineage.signing import fault, key_path, known_key
+from lineage.proof.foundation import Foundation, foundation
+from lineage.proof.manifest import Manifest, is_older, manifest_paths, other_versions, other_ways, read_manifest
+from lineage.proof.signing import fault, key_path, known_key
+from lineage.proof.tracked import is_whole_listing, listings
 from lineage.spec import Step
 from lineage.store import version_of
-from lineage.tracked import is_whole_listing, listings
+from lineage.tracing.ancestry import Identity, identity, recorded_version
 from lineage.versions import FileVersion, Version, sha256_file
 
 _SHOWN = 4

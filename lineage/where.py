@@ -1,8 +1,8 @@
 """Forwards from one row: every table row, model and prediction that it reached, or what dropped it.
 
 The way goes from run to run that read it, oldest first, each time through the origins that the run wrote
-(`lineage.forward`). Followed are versions in use: current ones, and what a champion, a challenger or a prediction
-rests on.
+(`lineage.tracing.forward`). Followed are versions in use: current ones, and what a champion, a challenger or a
+prediction rests on.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from uuid import UUID
 import numpy as np
 from psycopg.types.json import Jsonb
 
-from lineage.ancestry import Identity, Origin, identity, recorded_version
 from lineage.errors import IntegrityError, NotFoundError
 from lineage.exclusions import reasons
-from lineage.forward import Touched, reached, touched
 from lineage.impact import impact
 from lineage.names import dotted, find_version
-from lineage.ranges import ranges
-from lineage.records import Records, open_records
-from lineage.tracer import Tracer, extents
-from lineage.unpacked import Unpacked, located
+from lineage.tracing.ancestry import Identity, Origin, identity, recorded_version
+from lineage.tracing.forward import Touched, reached, touched
+from lineage.tracing.ranges import ranges
+from lineage.tracing.records import Records, open_records
+from lineage.tracing.tracer import Tracer, extents
+from lineage.tracing.unpacked import Unpacked, located
 from lineage.versions import Version
 
 # Files below it are also called by the rest of their path.

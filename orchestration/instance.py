@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psycopg
 
-from lineage.keeper import open_lock, try_lock
 from lineage.objects import write_bytes
 from lineage.postgres import DAGSTER_ROLE, DAGSTER_SCHEMA, Attachment
+from lineage.server.keeper import open_lock, try_lock
 from lineage.settings import Settings
 
 URL_VARIABLE = "HEADWATER_DAGSTER_URL"

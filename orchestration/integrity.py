@@ -13,8 +13,8 @@ from lineage.settings import Settings
 from orchestration.project import open_workspace
 
 if TYPE_CHECKING:
-    from lineage.archive import Checked
     from lineage.gc import Collected
+    from lineage.proof.archive import Checked
     from lineage.versions import Version
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -63,8 +63,8 @@ def gc(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def export_model(arguments: argparse.Namespace, space: Workspace) -> int:
     """`headwater models export NAME[@VERSION] FOLDER`."""
-    from lineage.ancestry import recorded_version
-    from lineage.archive import write_archive
+    from lineage.proof.archive import write_archive
+    from lineage.tracing.ancestry import recorded_version
     from serving.promotion import CHALLENGER, CHAMPION
     from serving.registry import aliases, find_model, find_version
 
@@ -82,7 +82,7 @@ def export_model(arguments: argparse.Namespace, space: Workspace) -> int:
 
 def _rollback_targets(space: Workspace) -> dict[str, list[Version]]:
     """What `headwater models rollback` would go back to: it has no alias any more, and must still be whole."""
-    from lineage.ancestry import recorded_version
+    from lineage.tracing.ancestry import recorded_version
     from serving.promotion import champion_before, decisions
 
     before = {step.dataset: champion_before(decisions(space, step.model_name)) for step in space.project.models()}
@@ -91,8 +91,8 @@ def _rollback_targets(space: Workspace) -> dict[str, list[Version]]:
 
 
 def _verify_archive(arguments: argparse.Namespace) -> int:
-    from lineage.archive import check_archive
-    from lineage.signing import read_public_key
+    from lineage.proof.archive import check_archive
+    from lineage.proof.signing import read_public_key
 
     if arguments.public_key == "":
         print("headwater: --public-key needs a FILE beside --bundle.", file=sys.stderr)
@@ -107,7 +107,7 @@ def _verify_archive(arguments: argparse.Namespace) -> int:
 
 
 def _print_key(arguments: argparse.Namespace, settings: Settings) -> int:
-    from lineage.signing import own_key
+    from lineage.proof.signing import own_key
 
     if arguments.public_key:
         print("headwater: --public-key FILE is for --bundle FOLDER; alone it takes no FILE.", file=sys.stderr)

@@ -39,7 +39,7 @@ def diff(arguments: argparse.Namespace, settings: Settings) -> int:
 def impact(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater impact DATASET[@VERSION] | FILE | SOURCE:ROW`."""
     from lineage.impact import impact as reached_from
-    from lineage.tracer import Tracer
+    from lineage.tracing.tracer import Tracer
     from lineage.where import is_row, where
 
     with open_workspace(settings) as space:

@@ -15,7 +15,7 @@ from orchestration.project import open_workspace
 
 if TYPE_CHECKING:
     from lineage.plan import Workspace
-    from lineage.recompute import Replayed
+    from lineage.proof.recompute import Replayed
     from lineage.versions import Version
 
 
@@ -28,7 +28,7 @@ def replay(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _is_prediction(name: str) -> bool:
-    from lineage.predictions import parse_id
+    from lineage.tracing.predictions import parse_id
 
     try:
         parse_id(name)
@@ -40,7 +40,7 @@ def _is_prediction(name: str) -> bool:
 def _replay_prediction(arguments: argparse.Namespace, space: Workspace) -> int:
     from lineage.replay import replay as replay_prediction
     from lineage.replay import rests_on
-    from lineage.rowreplay import recompute_row
+    from lineage.tracing.rowreplay import recompute_row
 
     if arguments.partition is not None:
         raise RequestError(f"--partition says which part of a table to replay; {arguments.name} is a prediction.")
@@ -80,7 +80,7 @@ def _replay_versions(arguments: argparse.Namespace, space: Workspace) -> int:
 
 
 def _replayed(arguments: argparse.Namespace, space: Workspace, versions: Sequence[Version]) -> list[Replayed]:
-    from lineage.recompute import replay_versions
+    from lineage.proof.recompute import replay_versions
 
     return replay_versions(
         space,

@@ -17,7 +17,7 @@ _LISTED = 4
 
 def where(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater where SOURCE:ROW`."""
-    from lineage.tracer import Tracer
+    from lineage.tracing.tracer import Tracer
     from lineage.where import where as reached
 
     with open_workspace(settings) as space:
@@ -32,7 +32,7 @@ def where(arguments: argparse.Namespace, settings: Settings) -> int:
 def excluded(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater excluded TABLE[PARTITION]`."""
     from lineage.exclusions import ledger
-    from lineage.tracer import Tracer
+    from lineage.tracing.tracer import Tracer
 
     with open_workspace(settings) as space:
         found = ledger(Tracer(space), arguments.name)

@@ -218,7 +218,7 @@ def _print_once(settings: Settings, clock: Clock, started: float) -> None:
 def _one_prediction(space: Workspace, settings: Settings, clock: Clock) -> dict[str, Any]:
     """One prediction by key through the serving API, its trace through the API too, and its replay."""
     from lineage.replay import replay
-    from lineage.rowreplay import recompute_row
+    from lineage.tracing.rowreplay import recompute_row
 
     models = [step for step in space.project.models() if space.project.step(_table_of(step)).key]
     if not (models := [step for step in models if _has_champion(space, step)]):

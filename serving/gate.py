@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from lineage.ancestry import Origin, ancestry, identity, raw_files, recorded_version
 from lineage.errors import HeadwaterError, NotFoundError
 from lineage.gc import freed_on
 from lineage.plan import WHOLE, Workspace
 from lineage.spec import Step
 from lineage.store import Row
 from lineage.trace import damaged, unrecorded
+from lineage.tracing.ancestry import Origin, ancestry, identity, raw_files, recorded_version
 from lineage.verify import check_manifest, check_way
 from lineage.versions import FileVersion, json_digest
 from serving.contest import judge, table_versions

@@ -19,10 +19,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lineage.answers import RecordPage, TraceAnswers
 from lineage.discover import discover
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError, RequestError
 from lineage.plan import Workspace
+from lineage.service.answers import RecordPage, TraceAnswers
 from lineage.settings import Settings
 from lineage.store import Store
 from serving import registry, v2

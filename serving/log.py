@@ -13,8 +13,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from lineage.errors import DatabaseError, NotFoundError
-from lineage.predictions import parse_id
 from lineage.store import Row, Store
+from lineage.tracing.predictions import parse_id
 from serving.engines import probability
 from serving.features import FeatureRow, Value
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from lineage import dvc
-from lineage.ancestry import recorded_version
 from lineage.plan import WHOLE, Workspace, step_code
 from lineage.spec import Step
 from lineage.store import Row
+from lineage.tracing.ancestry import recorded_version
 
 # The aliases of a model: the version that answers, and the one that was trained last.
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from lineage.ancestry import recorded_version
 from lineage.errors import IntegrityError, NotFoundError
 from lineage.objects import sync
 from lineage.plan import WHOLE, Workspace
 from lineage.spec import Model, Step
 from lineage.store import Row
+from lineage.tracing.ancestry import recorded_version
 from lineage.versions import Version, require_bytes
 from serving.bundle import MANIFEST, Bundle, load_bundle
 from serving.promotion import CHALLENGER, CHAMPION, decision_of, decisions

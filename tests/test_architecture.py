@@ -21,6 +21,17 @@ LEFT_OF = {
     "orchestration": {"lineage", "validations", "serving"},
 }
 
+# What each folder of lineage/ may import of its other folders; what stands at the top of lineage/ is free.
+BELOW = {
+    "identity": set(),
+    "server": set(),
+    "rows": set(),
+    "store": set(),
+    "tracing": {"rows", "store"},
+    "proof": {"identity", "store", "tracing"},
+    "service": {"store"},
+}
+
 # The web framework's doors, and what stands beside them.
 DOORS = ("lineage/api.py", "serving/http.py")
 
@@ -76,6 +87,18 @@ def _wrong_directions(root: Path) -> list[str]:
     return found
 
 
+def _wrong_ways(root: Path) -> list[str]:
+    found = []
+    for folder, below in BELOW.items():
+        for path in sorted((root / "lineage" / folder).rglob("*.py")):
+            for module, line in _imports(path):
+                package, _, rest = module.partition(".")
+                other = rest.partition(".")[0]
+                if package == "lineage" and other in BELOW and other not in {folder, *below}:
+                    found.append(f"{path.relative_to(root)}:{line} imports {module}")
+    return found
+
+
 def _wrong_homes(root: Path) -> list[str]:
     found = []
     for path in _files(root):
@@ -105,6 +128,23 @@ def _too_long(root: Path) -> list[str]:
 def test_imports_point_left():
     """lineage <- validations <- serving <- {assets, orchestration}, the last two knowing nothing of each other."""
     assert [] == _wrong_directions(ROOT)
+
+
+def test_folders_of_lineage_import_one_way():
+    """Who reads one folder need not know those above it."""
+    folders = {path.parent.name for path in (ROOT / "lineage").glob("*/__init__.py")}
+
+    assert folders == set(BELOW)
+    assert [] == _wrong_ways(ROOT)
+
+
+def test_a_wrong_way_is_named(tmp_path):
+    """Also inside a function."""
+    path = tmp_path / "lineage" / "rows" / "a.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("from lineage.rows import b\ndef f():\n    from lineage.tracing.tracer import Tracer")
+
+    assert ["lineage/rows/a.py:3 imports lineage.tracing.tracer"] == _wrong_ways(tmp_path)
 
 
 def test_every_framework_has_one_home():

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lineage.cluster import open_cluster
+from lineage.server.cluster import open_cluster
 from orchestration.services import free_port
 
 REPOSITORY = Path(__file__).parents[2]

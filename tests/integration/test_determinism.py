@@ -8,8 +8,8 @@ from hashlib import md5
 import polars as pl
 import pytest
 
-from lineage.compute import Task
-from lineage.worktree import compute_in
+from lineage.proof.compute import Task
+from lineage.proof.worktree import compute_in
 
 PACKAGE = "loom"
 ORDERS = 150_000

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from lineage.api import create_app
 from lineage.errors import NotFoundError
 from lineage.exclusions import balances, ledger
-from lineage.tracer import Tracer
+from lineage.tracing.tracer import Tracer
 from lineage.where import where
 from orchestration.cli import main
 

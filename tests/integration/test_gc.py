@@ -7,15 +7,15 @@ import pytest
 
 from lineage.dvc import sync
 from lineage.errors import IntegrityError, SettingsError
-from lineage.foundation import foundation
 from lineage.gc import BusyError, Collected, collect, freed_on
 from lineage.indexes import index
 from lineage.plan import Workspace
 from lineage.ports import Ports
+from lineage.proof.foundation import foundation
+from lineage.proof.tracked import listings
 from lineage.replay import replay
 from lineage.store import Store
 from lineage.trace import trace
-from lineage.tracked import listings
 from lineage.verify import verify
 from lineage.versions import digest_file
 from serving.gate import promote, rollback

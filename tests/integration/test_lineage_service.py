@@ -14,9 +14,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lineage.api import create_app
-from lineage.cluster import open_cluster
 from lineage.errors import SettingsError
-from lineage.intake import MOST_BYTES
+from lineage.server.cluster import open_cluster
+from lineage.service.intake import MOST_BYTES
 from lineage.settings import Settings
 from lineage.store import Store
 

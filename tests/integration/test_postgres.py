@@ -21,10 +21,6 @@ import pytest
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
 
-from lineage import keeper
-from lineage.account import Account
-from lineage.binaries import find_binaries
-from lineage.cluster import open_cluster
 from lineage.errors import DatabaseError
 from lineage.postgres import (
     APP_ROLE,
@@ -37,6 +33,10 @@ from lineage.postgres import (
     attach,
     to_url,
 )
+from lineage.server import keeper
+from lineage.server.account import Account
+from lineage.server.binaries import find_binaries
+from lineage.server.cluster import open_cluster
 from lineage.settings import Settings
 
 PATIENCE_SECONDS = 30

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from lineage.ancestry import origin_of
 from lineage.recover import recover
+from lineage.tracing.ancestry import origin_of
 
 KILLS, SETTLED_EVERY = 50, 10
 SEED = 20200229
@@ -22,7 +22,7 @@ SEED = 20200229
 STARTER = """
 import importlib, json, os, signal, sys, time
 import pandas
-import lineage.commit, lineage.events, orchestration.verbs
+import lineage.identity.commit, lineage.events, orchestration.verbs
 from orchestration.cli import main
 
 def lay(owner, name, when, nth):

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from lineage.compute import Task
 from lineage.discover import discover
 from lineage.errors import NotFoundError
 from lineage.names import find_current
 from lineage.plan import Workspace
 from lineage.ports import Ports
-from lineage.recompute import replay_versions
+from lineage.proof.compute import Task
+from lineage.proof.recompute import replay_versions
+from lineage.proof.worktree import PROCESS_FAILED, compute_in, worktree
 from lineage.replay import replay, rests_on
-from lineage.rowreplay import recompute_row
-from lineage.worktree import PROCESS_FAILED, compute_in, worktree
+from lineage.tracing.rowreplay import recompute_row
 from orchestration.cli import main
 from serving.gate import promote
 from serving.predict import Predictor

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from lineage.errors import IntegrityError, NotFoundError, StepFailedError
-from lineage.rowreplay import differing, needed_rows, recompute, recompute_row, stored_row
-from lineage.tracer import Tracer
+from lineage.tracing.rowreplay import differing, needed_rows, recompute, recompute_row, stored_row
+from lineage.tracing.tracer import Tracer
 
 from .market import MONTHS, STEPS
 

@@ -12,11 +12,11 @@ from lineage.dvc import sync
 from lineage.errors import IntegrityError, NotFoundError
 from lineage.indexes import index, save
 from lineage.ports import Ports
+from lineage.proof.signing import fault, key_path, own_key, sign
+from lineage.proof.tracked import listings
 from lineage.provenance import publish
 from lineage.replay import replay
-from lineage.signing import fault, key_path, own_key, sign
 from lineage.trace import trace
-from lineage.tracked import listings
 from lineage.verify import verify
 from lineage.versions import digest_file, files_to_json, sha256_file
 from orchestration.cli import main

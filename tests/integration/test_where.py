@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from lineage.ancestry import Identity
 from lineage.api import create_app
 from lineage.errors import NotFoundError
 from lineage.impact import impact
-from lineage.tracer import Ask, Tracer
+from lineage.tracing.ancestry import Identity
+from lineage.tracing.tracer import Ask, Tracer
 from lineage.where import follow_forward, where
 from orchestration.cli import main
 from serving.features import FeatureRow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lineage.code import code_digest
+from lineage.identity.code import code_digest
 
 DigestOf = Callable[..., str]
 

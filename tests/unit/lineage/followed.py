@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from lineage.following import follow
 from lineage.frame import TrackedFrame
-from lineage.origins import ROWS, stored_names, write_stages
-from lineage.rowmap import RowMap
+from lineage.rows.following import follow
+from lineage.rows.origins import ROWS, stored_names, write_stages
 from lineage.spec import Step
 from lineage.tables import write_table
+from lineage.tracing.rowmap import RowMap
 from lineage.versions import sha256_file
 
 # (input, row) of each of the rows behind one.

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from lineage.commit import Commit
 from lineage.events import RunFacts, run_event
-from lineage.intake import find_fault
+from lineage.identity.commit import Commit
 from lineage.ports import CheckReport, Expectation
+from lineage.service.intake import find_fault
 from lineage.spec import Step
 from lineage.versions import FileVersion, Version
 

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lineage.exclusions import DROPPED, Notes, write_reasons
+from lineage.exclusions import Notes
+from lineage.rows.reasons import DROPPED, write_reasons
 
 from .followed import followed
 
@@ -48,6 +49,15 @@ def test_a_filter_says_its_predicate(tmp_path):
     ((text, rows),) = told(found["rows"]).items()
     assert rows == [1, 2, 3, 4, 5, 6, 7]
     assert text == 'filter: [(col("amount")) > (dyn int: 1)] & [(col("shop")) == ("n")]'
+
+
+def test_an_empty_list_gives_no_row(tmp_path):
+    """explode is named where it leaves a row out."""
+    listed = pl.DataFrame({"id": [0, 1, 2], "tags": [["a", "b"], [], ["c"]]})
+
+    found = reasons(tmp_path, lambda rows: rows.explode("tags").filter(pl.col("tags") != "c"), rows=listed)
+
+    assert told(found["rows"]) == {"filter: explode(tags)": [1], 'filter: [(col("tags")) != ("c")]': [2]}
 
 
 def test_of_filters_in_a_row_each_has_its_own(tmp_path):

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from lineage import constant
 from lineage.errors import RowsLostError
-from lineage.tracking import EXITS
+from lineage.rows.tracking import EXITS
 
 from .followed import followed, plan
 

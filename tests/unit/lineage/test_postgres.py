@@ -8,11 +8,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
-from lineage.account import Account, verify_private
-from lineage.cluster import Cluster, socket_folder, sweep
 from lineage.errors import DatabaseError
 from lineage.postgres import external_parameters, to_url
-from lineage.roles import State
+from lineage.server.account import Account, verify_private
+from lineage.server.cluster import Cluster, socket_folder, sweep
+from lineage.server.roles import State
 
 HOSTILE = "p@ss:w/rd ?&=%#+é'\"\\"
 US = Account("us", os.geteuid(), os.getegid(), foreign=False)

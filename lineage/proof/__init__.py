@@ -1,0 +1,1 @@
+"""Recorded things computed again and compared, and signed manifests of what rests on what."""

@@ -1,0 +1,1 @@
+"""The embedded Postgres: its binaries, its place, the process that owns it."""

@@ -1,0 +1,1 @@
+"""What the lineage service reads and answers; its door is `lineage.api`."""

@@ -1,0 +1,70 @@
+"""Rows as runs and back: the same rows, whichever way they are said."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lineage.tracing.ranges import count, page, ranges, runs, union
+
+LAST = 2**32 - 1
+# Near each other, or as large as they get.
+row = st.integers(0, 40) | st.integers(LAST - 5, LAST)
+some = st.lists(row, max_size=40)
+
+
+def _array(rows) -> np.ndarray:
+    return np.array(sorted(set(rows)), dtype=np.uint32)
+
+
+TABLE = [
+    ([], []),
+    ([7], [[7, 7]]),
+    ([0, 1, 2], [[0, 2]]),
+    ([0, 2, 4], [[0, 0], [2, 2], [4, 4]]),
+    ([0, 1, 5, 6, 7, 9], [[0, 1], [5, 7], [9, 9]]),
+    ([0, LAST - 1, LAST], [[0, 0], [LAST - 1, LAST]]),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), TABLE)
+def test_neighbours_are_one_run(rows, expected):
+    """First and last are both included, and both are plain numbers, as JSON wants them."""
+    found = ranges(_array(rows))
+
+    assert expected == found
+    assert json.dumps(expected) == json.dumps(found)
+
+
+@given(some)
+def test_runs_hold_the_rows_and_no_others(rows):
+    """Written out again they are the same rows, counted right, and as few runs as there can be."""
+    found = ranges(_array(rows))
+
+    assert sorted(set(rows)) == [row for first, last in found for row in range(first, last + 1)]
+    assert len(set(rows)) == count(found)
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(found))
+
+
+@given(st.lists(some, max_size=4))
+def test_a_union_is_the_set_of_all_rows(parts):
+    """Whatever the order of the parts and of the rows in them, in ascending order, each once."""
+    found = union(*(np.array(part, dtype=np.uint32) for part in parts))
+
+    assert np.uint32 == found.dtype
+    assert sorted({row for part in parts for row in part}) == found.tolist()
+
+
+@given(some, st.integers(0, 50), st.integers(0, 50))
+def test_pages_are_slices_of_the_rows(rows, offset, limit):
+    """Page after page gives every row once; after the last there is nothing."""
+    found = page(ranges(_array(rows)), offset=offset, limit=limit)
+
+    assert np.uint32 == found.dtype
+    assert sorted(set(rows))[offset : offset + limit] == found.tolist()
+    assert found.tolist() == page(runs(_array(rows)), offset=offset, limit=limit).tolist()
