@@ -15,10 +15,10 @@ from typing import Any
 
 import polars as pl
 
+from lineage.compute import Task, present
 from lineage.errors import IntegrityError, NotFoundError, StepFailedError
 from lineage.plan import Workspace
 from lineage.ports import Ports
-from lineage.proof.compute import Task, present
 from lineage.proof.recompute import CAUSES, run_changes
 from lineage.tracing.ancestry import Origin, origin_of, recorded_version
 from lineage.tracing.predictions import Prediction, find_prediction

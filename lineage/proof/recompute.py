@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lineage.compute import Computed, Task, compute
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.ports import Ports
-from lineage.proof.compute import Computed, Task, compute
 from lineage.proof.differences import changed_code, changed_files, changed_table, changed_values
 from lineage.proof.worktree import PROCESS_FAILED, compute_in, worktree
 from lineage.store import Row

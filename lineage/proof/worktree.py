@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from lineage.compute import Computed, Task, computed_of, task_json
 from lineage.errors import NotFoundError
-from lineage.proof.compute import Computed, Task, computed_of, task_json
 from lineage.settings import Settings
 
 # Longer than any step of a table should take; a process that hangs must not hang its caller.
@@ -63,7 +63,7 @@ def compute_in(
     if (tree / "lineage").is_dir() and not (tree / "lineage" / "compute.py").exists():
         return Computed(error="the Headwater of that commit cannot replay tables yet", failed="NotFoundError")
     (folder / "task.json").write_text(json.dumps(task_json(task, settings)))
-    command = [sys.executable, "-m", "lineage.proof.compute", str(folder)]
+    command = [sys.executable, "-m", "lineage.compute", str(folder)]
     try:
         done = subprocess.run(
             command,

@@ -8,7 +8,7 @@ from hashlib import md5
 import polars as pl
 import pytest
 
-from lineage.proof.compute import Task
+from lineage.compute import Task
 from lineage.proof.worktree import compute_in
 
 PACKAGE = "loom"

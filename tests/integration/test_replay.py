@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lineage.compute import Task
 from lineage.discover import discover
 from lineage.errors import NotFoundError
 from lineage.names import find_current
 from lineage.plan import Workspace
 from lineage.ports import Ports
-from lineage.proof.compute import Task
 from lineage.proof.recompute import replay_versions
 from lineage.proof.worktree import PROCESS_FAILED, compute_in, worktree
 from lineage.replay import replay, rests_on
