@@ -1,8 +1,9 @@
 """Compute one version from given files with the code that this process has; it asks no store and changes nothing.
 
-A replay calls `compute` in its own process for the present code, and `python -m lineage.compute` in another for the code
-of another commit or other circumstances (threads); both get a `Task` and give `Computed`, as files and JSON. So the name
-of this module and the form of these files are an agreement with commits of the past: they stay as they are.
+A replay calls `compute` in its own process for the present code, and `python -m lineage.compute` in another for
+the code of another commit or other circumstances (threads); both get a `Task` and give `Computed`, as files and JSON.
+So the name of this module and the form of these files are an agreement with commits of the past: they stay as they
+are.
 """
 
 from __future__ import annotations
