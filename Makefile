@@ -13,8 +13,9 @@ help:  ## show these verbs
 run: $(BIN)/.installed  ## start everything; ARGS=--once: predict, trace and replay once, then stop
 	@exec $(BIN)/headwater up $(ARGS)
 
-test: $(BIN)/.installed-dev browser  ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+# A file's tests share servers and projects, so a file is the unit that goes to a process.
+test: $(BIN)/.installed-dev browser  ## run all tests, on up to four cores
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(BIN)/.installed-dev  ## ruff: errors and format
 	@$(BIN)/ruff check .
