@@ -356,6 +356,26 @@ def clone_shop(tmp_path_factory) -> Iterator[Callable[[Shop], Shop]]:
         yield clone
 
 
+@pytest.fixture
+def headwater(shop, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process, in the folder of the module's `shop`; returns (exit code, stdout, stderr)."""
+    from orchestration.cli import main
+
+    monkeypatch.chdir(shop.root)
+    for name in ("HEADWATER_ROOT", "HEADWATER_HOME", "HEADWATER_NOW", "DATABASE_URL", "OPENLINEAGE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HEADWATER_PIPELINES", shop.package)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def finished() -> Callable[[subprocess.Popen[str]], Ran]:
     """Waits for a process that `Shop.start` started."""

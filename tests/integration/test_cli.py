@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from orchestration.cli import main
 from serving.gate import promote
 
 PACKAGE = "depot_cli"
@@ -20,24 +19,6 @@ def shop(make_shop):
     shop.run()
     promote(shop.space, MODEL)
     return shop
-
-
-@pytest.fixture
-def headwater(shop, monkeypatch, capsys):
-    """Runs the command in this process, as in the shop's folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(shop.root)
-    for name in ("HEADWATER_ROOT", "HEADWATER_HOME", "HEADWATER_NOW", "DATABASE_URL", "OPENLINEAGE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HEADWATER_PIPELINES", PACKAGE)
-
-    def run(*arguments):
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def verbs(headwater):

@@ -13,7 +13,6 @@ from lineage.discover import Project
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.versions import Version
-from orchestration.cli import main
 from serving.features import FeatureRow
 from serving.log import Asked, PredictedRow, PredictionLog
 
@@ -280,24 +279,6 @@ def test_what_cannot_be_compared_is_one_sentence(shop, past, a, b, said):
 
 
 # --- the verb
-
-
-@pytest.fixture
-def headwater(shop, past, monkeypatch, capsys):
-    """Runs the command in this process, as in the shop's folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(shop.root)
-    for name in ("HEADWATER_ROOT", "HEADWATER_HOME", "HEADWATER_NOW", "DATABASE_URL", "OPENLINEAGE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HEADWATER_PIPELINES", PACKAGE)
-
-    def run(*arguments):
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_verb_ends_as_diff_does(headwater, past):

@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 from lineage.errors import NotFoundError
 from lineage.impact import impact
 from lineage.names import find_current, find_version, find_versions
-from orchestration.cli import main
 from serving.features import FeatureRow
 from serving.log import Asked, PredictedRow, PredictionLog
 
@@ -301,24 +300,6 @@ def test_digits_that_begin_several_versions_are_refused(shop, past):
 
 
 # --- the verb
-
-
-@pytest.fixture
-def headwater(shop, past, monkeypatch, capsys):
-    """Runs the command in this process, as in the shop's folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(shop.root)
-    for name in ("HEADWATER_ROOT", "HEADWATER_HOME", "HEADWATER_NOW", "DATABASE_URL", "OPENLINEAGE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HEADWATER_PIPELINES", PACKAGE)
-
-    def run(*arguments):
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_verb_speaks_to_people_and_programs(headwater, shop):

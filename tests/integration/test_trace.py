@@ -9,7 +9,6 @@ from fastapi.testclient import TestClient
 from lineage.api import create_app as create_lineage_app
 from lineage.errors import NotFoundError
 from lineage.trace import Traces, to_json
-from orchestration.cli import main
 from serving.gate import promote
 from serving.http import create_app as create_serving_app
 from serving.predict import Predictor
@@ -75,24 +74,6 @@ def service(shop):
 def traces(shop):
     """Traces as a process has them that has not traced anything."""
     return Traces(shop.space)
-
-
-@pytest.fixture
-def headwater(shop, monkeypatch, capsys):
-    """Runs the command in this process, as in the shop's folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(shop.root)
-    for variable in ("HEADWATER_ROOT", "HEADWATER_HOME", "HEADWATER_NOW", "DATABASE_URL", "OPENLINEAGE_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HEADWATER_PIPELINES", PACKAGE)
-
-    def run(*arguments):
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def of(traces, name, **more):
