@@ -10,6 +10,7 @@ import pytest
 import xgboost
 
 from .by_hand import features
+from .pages import Reader
 
 REPOSITORY = Path(__file__).parents[2]
 FLIGHTS = 336_776
@@ -146,6 +147,13 @@ def test_a_row_comes_from_only_the_records_of_its_trace(year, answer, table, mon
     assert features(stored["flight_id"], records, pushback=table == "pushback_features") == stored
     assert 100 < len(records["departures"]) < 5_000
     assert "identical" == answer["replay"]["row"]
+
+
+def test_the_page_on_tracing_is_what_happens(year, answer):
+    """Whoever traces the page's flight sees what it shows."""
+    commands = Reader(year).follow((REPOSITORY / "docs" / "tracing.md").read_text())
+
+    assert {"predict", "trace", "where", "excluded"} == {command.split()[1] for command in commands}
 
 
 def corrected(text):
