@@ -28,6 +28,8 @@ _UNORDERED = {
     "TopKBy": ("top_k_by or bottom_k_by", "take sort_by(…).head(k)"),
     "ValueCounts": ("value_counts", "group_by the values and take len()"),
 }
+# Estimates: the quantile draws by chance, the count is another under another engine, also of the values of a list.
+_ESTIMATES = {"ApproxQuantile": "quantile", "ApproxNUnique": "n_unique"}
 # Sums of these stay exact in 53 bits.
 _NARROW = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32)
 
@@ -63,6 +65,8 @@ def pinned(node: Node, kind_of: KindOf) -> Node:
 def _ordered(node: Node) -> Node:
     if isinstance(node, list):
         return [_ordered(child) for child in node]
+    if isinstance(node, dict) and isinstance(node.get("Function"), dict):
+        _refuse_estimate(node["Function"])
     return _in_order({key: _ordered(value) for key, value in node.items()}) if isinstance(node, dict) else node
 
 
@@ -99,6 +103,7 @@ def _over_list(value: Node, reduction: Any) -> Node:
 
 
 def _refuse_unpinned(fields: Mapping[str, Any], kind_of: KindOf) -> None:
+    _refuse_estimate(fields)
     name = name_of(fields["function"])
     if name in _UNORDERED:
         what, instead = _UNORDERED[name]
@@ -112,6 +117,11 @@ def _refuse_unpinned(fields: Mapping[str, Any], kind_of: KindOf) -> None:
         what = name_of(rolling.get("function") or rolling.get("function_by")).removesuffix("By")
         if what in _ROLLING or (what in _ROLLING_SUMS and not _is_whole(fields["input"][0], kind_of)):
             _refuse(f"a rolling {what.lower()}")
+
+
+def _refuse_estimate(fields: Mapping[str, Any]) -> None:
+    if instead := _ESTIMATES.get(name_of(fields["function"])):
+        raise ValueError(f"approx_{instead} is an estimate that does not come out the same twice; take {instead}")
 
 
 def _refuse(what: str) -> None:
