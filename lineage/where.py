@@ -26,7 +26,7 @@ from lineage.tracing.forward import Touched, reached, touched
 from lineage.tracing.ranges import ranges
 from lineage.tracing.records import Records, open_records
 from lineage.tracing.tracer import Tracer, extents
-from lineage.tracing.unpacked import Unpacked, located
+from lineage.tracing.unpacked import Unpacked
 from lineage.versions import Version
 
 # Files below it are also called by the rest of their path.
@@ -136,7 +136,7 @@ class _Walk:
             rows = np.concatenate([item.rows for item in inputs["raw"]])
             onward: Touched | tuple[Unpacked, dict[str, list[Touched]]] = Touched(rows)
         else:
-            held = _unpacked(self._tracer, origin)
+            held = self._tracer.row_map(origin).unpacked
             rows, onward = reached(held, inputs), (held, inputs)
         if len(rows):
             self._found.setdefault(key, []).append(rows)
@@ -198,18 +198,6 @@ def _origin(tracer: Tracer, version: Version, run_id: UUID) -> Origin:
 
 def _step(origin: Origin) -> str:
     return str(origin.run["step"]) if origin.run else dotted(origin.version.dataset)
-
-
-def _unpacked(tracer: Tracer, origin: Origin) -> Unpacked:
-    # It says what is to be said of a run that has left no record of rows.
-    tracer.row_map(origin)
-    objects = tracer.space.objects
-    files = {file.sha256: path for file in origin.lineage if (path := objects.find(file))}
-    inputs = {
-        name: tuple(objects.path(version.file.md5) for version, *_ in versions)
-        for name, versions in extents(origin).items()
-    }
-    return Unpacked(*located(origin.lineage, files), inputs, tracer.space.settings.home)
 
 
 # --- what dropped it

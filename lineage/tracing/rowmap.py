@@ -6,7 +6,7 @@ rows of a stage, where the same question is asked again (`lineage.rows.origins` 
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from lineage.tracing.forward import Touched, reached
 from lineage.tracing.lists import Lists
 from lineage.tracing.past import Counted
-from lineage.tracing.unpacked import NOWHERE, TABLE, Behind, Unpacked, located
+from lineage.tracing.unpacked import NOWHERE, TABLE, Behind, Find, Unpacked, located
 from lineage.versions import FileVersion
 
 # So many rows are asked about by one trace, not by many at once.
@@ -33,24 +33,21 @@ class Found(NamedTuple):
 
 class RowMap:
     """The origins of one table's rows. `files` are those beside the table by name, `digests` their sha256; `inputs`
-    where the files of each input are; `home` is HEADWATER_HOME."""
+    finds the files of an input by its name; `home` is HEADWATER_HOME."""
 
-    def __init__(
-        self,
-        files: Mapping[str, Path],
-        digests: Mapping[str, str],
-        inputs: Mapping[str, Sequence[Path]],
-        home: Path,
-    ) -> None:
+    def __init__(self, files: Mapping[str, Path], digests: Mapping[str, str], inputs: Find, home: Path) -> None:
         self._held = Unpacked(files, digests, inputs, home)
         self._last: tuple[tuple[str, bytes], Mapping[str, Counted]] | None = None
 
     @classmethod
-    def of(
-        cls, files: Iterable[FileVersion], find: Mapping[str, Path], inputs: Mapping[str, Sequence[Path]], home: Path
-    ) -> RowMap:
+    def of(cls, files: Iterable[FileVersion], find: Mapping[str, Path], inputs: Find, home: Path) -> RowMap:
         """The map in `files`, whose bytes `find` has by sha256; IntegrityError where some are gone."""
         return cls(*located(files, find), inputs, home)
+
+    @property
+    def unpacked(self) -> Unpacked:
+        """What it reads."""
+        return self._held
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from lineage.errors import NotFoundError
+from lineage.errors import IntegrityError, NotFoundError
+from lineage.names import dotted
 from lineage.plan import Workspace
 from lineage.tracing.ancestry import Identity, Origin, identity, origin_of
 from lineage.tracing.lists import Lists
@@ -160,14 +162,26 @@ class Tracer:
         return self._maps[key]
 
     def _read_map(self, origin: Origin) -> RowMap:
-        objects = self.space.objects
-        files = {file.sha256: path for file in origin.lineage if (path := objects.find(file))}
-        names = dict.fromkeys(name for name, _ in origin.inputs)
-        inputs = {
-            name: tuple(objects.path(version.file.md5) for item, version in origin.inputs if item == name)
-            for name in names
-        }
-        return RowMap.of(origin.lineage, files, inputs, self.space.settings.home)
+        files = {file.sha256: path for file in origin.lineage if (path := self.space.objects.find(file))}
+
+        def find(name: str) -> tuple[Path, ...]:
+            return tuple(self._found(version) for item, version in origin.inputs if item == name)
+
+        return RowMap.of(origin.lineage, files, find, self.space.settings.home)
+
+    def _found(self, version: Version) -> Path:
+        """Where the bytes of a table are that is looked at as the past of another."""
+        file = version.file
+        if (path := self.space.objects.find(file)) is not None:
+            return path
+        name = dotted(version.dataset, version.partition)
+        raise IntegrityError(
+            f"{file.path}: the bytes of {name}, version {version.sha256[:12]}…, are gone or changed, so rows cannot be "
+            f"followed through them; run the step that writes {name} again.",
+            file.path,
+            file.sha256,
+            None,
+        )
 
 
 def _extents(origin: Origin, name: str) -> Iterable[tuple[Version, int, int]]:

@@ -6,7 +6,7 @@ Unpacking is done once, into HEADWATER_HOME (`lineage.indexes`), and can be done
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,6 +33,9 @@ _FORMAT = 3
 # What of a declared aggregate decides which events count.
 _WINDOW = ("keys", "known_at", "window", "value")
 
+# Where the files of an input are, in their order; raises if their bytes are not those that were read.
+Find = Callable[[str], Sequence[Path]]
+
 
 class Behind(NamedTuple):
     """One link of a place: the columns that hold it, where it leads, and the columns there that are behind."""
@@ -45,11 +48,11 @@ class Behind(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Unpacked:
     """The origins of one table's rows. `files` are those beside the table by name, `digests` their sha256; `inputs`
-    where the files of each input are; `home` is HEADWATER_HOME."""
+    finds the files of an input by its name; `home` is HEADWATER_HOME."""
 
     files: Mapping[str, Path]
     digests: Mapping[str, str]
-    inputs: Mapping[str, Sequence[Path]]
+    inputs: Find
     home: Path
 
     @cached_property
@@ -169,23 +172,26 @@ class Unpacked:
         return _asked(self.home, self._call(stage))
 
     def _call(self, stage: str) -> _Call:
-        if stage not in self._calls:
-            said = self.ways["stages"][stage]["past"]
-            events = tuple(self.inputs[said["events"]]) if said["events"] else (self.files[f"{stage}.parquet"],)
+        said = self.ways["stages"][stage]["past"]
+        # Each time anew: an index that was removed is built again, and not of files that were damaged since.
+        events = tuple(self.inputs(said["events"])) if said["events"] else (self.files[f"{stage}.parquet"],)
+        if (stage, events) not in self._calls:
             asked, text = self.files[f"{stage}-asked.parquet"], json.dumps(said, sort_keys=True)
-            self._calls[stage] = _Call(events, asked, text, self._name(stage, said))
-        return self._calls[stage]
+            self._calls[stage, events] = _Call(events, asked, text, self._name(stage, said, events))
+        return self._calls[stage, events]
 
     @cached_property
-    def _calls(self) -> dict[str, _Call]:
+    def _calls(self) -> dict[tuple[str, tuple[Path, ...]], _Call]:
         return {}
 
-    def _name(self, stage: str, said: Mapping[str, Any]) -> str:
+    def _name(self, stage: str, said: Mapping[str, Any], files: Iterable[Path]) -> str:
         """The name of the indexes of a look into the past: events that are an input are known by their files' names,
         which are digests in the cache, and elsewhere by when they were written."""
-        events: list[Any] = [self.digests[f"{stage}.parquet"]] if not said["events"] else []
-        for path in self.inputs[said["events"]] if said["events"] else ():
-            events.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
+        if said["events"]:
+            states = [(path.name, path.stat()) for path in files]
+            events: list[Any] = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+        else:
+            events = [self.digests[f"{stage}.parquet"]]
         return json_digest([_FORMAT, said, events, self.digests[f"{stage}-asked.parquet"]])
 
     # Arrays

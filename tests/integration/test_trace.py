@@ -2,12 +2,15 @@
 
 import csv
 import json
+from dataclasses import replace
 
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
 from lineage.api import create_app as create_lineage_app
 from lineage.errors import NotFoundError
+from lineage.plan import Workspace
 from lineage.trace import Traces, to_json
 from serving.gate import promote
 from serving.http import create_app as create_serving_app
@@ -364,6 +367,33 @@ def test_a_damaged_object_is_named(shop, traces, service, name, what):
         assert not item["complete"]
         assert any(file in problem for problem in item["problems"])
     assert of(traces, name) == found
+
+
+@pytest.mark.parametrize("kept", ["changed", "gone"])
+def test_damaged_events_of_the_past_are_not_looked_at(market, tmp_path, kept):
+    """A row whose history would be found in damaged events: they are named, also where nobody has looked before."""
+    shop, _ = market
+    events = shop.current("visits", "2020-01")
+    places = [shop.space.objects.path(events.file.md5), shop.path(events.file.path)]
+    away = {path: path.with_suffix(".away") for path in places}
+    elsewhere = Workspace(replace(shop.space.settings, home=tmp_path), shop.space.project, shop.store)
+    try:
+        for path in places:
+            path.rename(away[path])
+            if kept == "changed":
+                pl.read_parquet(away[path]).with_columns(shop=pl.lit("moon")).write_parquet(path)
+        warm, fresh = (of(Traces(space), "shop.features[2020-02]:0") for space in (shop.space, elsewhere))
+    finally:
+        for path in places:
+            away[path].rename(path)
+
+    for found in (warm, fresh):
+        assert not found["complete"]
+        said = (
+            f"{events.file.path}: the bytes of shop.visits[2020-01], version {events.sha256[:12]}…, are gone or changed"
+        )
+        assert any(said in problem for problem in found["problems"])
+    assert of(Traces(elsewhere), "shop.features[2020-02]:0")["complete"]
 
 
 def _objects(shop, name):

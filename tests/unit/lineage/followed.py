@@ -66,4 +66,5 @@ def followed(
     files = {path.name: path for path in beside.iterdir()}
     digests = {name: str(sha256_file(path)) for name, path in files.items()}
     paths = {name: [folder / f"{name}.parquet"] for name in inputs}
-    return Followed(pl.read_parquet(folder / "table.parquet"), RowMap(files, digests, paths, folder / "home"), frame)
+    rows = RowMap(files, digests, paths.__getitem__, folder / "home")
+    return Followed(pl.read_parquet(folder / "table.parquet"), rows, frame)

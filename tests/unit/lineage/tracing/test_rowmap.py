@@ -77,7 +77,7 @@ def test_unpacked_arrays_may_be_deleted(tmp_path):
     shutil.rmtree(tmp_path / "home")
     files = {path.name: path for path in (tmp_path / "rows").iterdir()}
     digests = {name: str(sha256_file(path)) for name, path in files.items()}
-    fresh = RowMap(files, digests, {"a": [tmp_path / "a.parquet"]}, tmp_path / "home")
+    fresh = RowMap(files, digests, lambda _: [tmp_path / "a.parquet"], tmp_path / "home")
 
     assert expected == found._replace(rows=fresh).back()
 
@@ -87,7 +87,7 @@ def test_files_that_are_gone_are_named(tmp_path):
     file = FileVersion("data/rows/shop/report/all/rows.parquet", "0" * 64, "0" * 32, 1)
 
     with pytest.raises(IntegrityError, match=r"rows\.parquet: the bytes of 000000000000… are gone"):
-        RowMap.of([file], {}, {}, tmp_path)
+        RowMap.of([file], {}, lambda _: [], tmp_path)
 
 
 def test_a_column_that_only_counts_rows_has_no_columns_behind_it(tmp_path):
