@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from lineage.errors import IntegrityError, NotFoundError
+from lineage.gc import fate
 from lineage.names import dotted, find_version
 from lineage.plan import Workspace
 from lineage.rows.reasons import DROPPED, FORMAT, REASONS, Reason
@@ -185,8 +186,8 @@ def _located(space: Workspace, file: FileVersion, name: str) -> Path:
     if (path := space.objects.find(file)) is not None:
         return path
     raise IntegrityError(
-        f"{file.path}: the bytes of {file.sha256[:12]}… are gone, so nobody can say which rows {name} left out; run "
-        "the step again.",
+        f"{file.path}: the bytes of {file.sha256[:12]}… are {fate(space, file)}, so nobody can say which rows {name} "
+        "left out; run the step again.",
         file.path,
         file.sha256,
         None,

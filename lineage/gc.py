@@ -94,6 +94,12 @@ def freed_on(store: Store, file: FileVersion) -> date | None:
     return row["freed_at"].astimezone(UTC).date() if row else None
 
 
+def fate(space: Workspace, file: FileVersion) -> str:
+    """What became of bytes that are not to be had: `freed by headwater gc on` a day, or `gone or changed`."""
+    freed = None if space.objects.path(file.md5).exists() else freed_on(space.store, file)
+    return f"freed by `headwater gc` on {freed}" if freed else "gone or changed"
+
+
 def _own_cache(space: Workspace) -> Path:
     folder = space.objects.path("00").parent
     if not folder.resolve().is_relative_to(space.root.resolve()):

@@ -19,6 +19,7 @@ import orjson
 import polars as pl
 
 from lineage.errors import DatabaseError, HeadwaterError, IntegrityError, NotFoundError
+from lineage.gc import fate
 from lineage.objects import Objects
 from lineage.plan import Workspace
 from lineage.provenance import table_record, training_record
@@ -294,7 +295,7 @@ class Traces:
     def _page(self, raw: Version, rows: np.ndarray, offset: int, limit: int) -> dict[str, Any]:
         path = _whereabouts(self.space.objects, raw.file)
         if path is None:
-            raise IntegrityError(_gone(raw.file), raw.file.path, raw.file.sha256, None)
+            raise IntegrityError(_gone(self.space, raw.file), raw.file.path, raw.file.sha256, None)
         key = (path, raw.file.sha256)
         if key not in self._records:
             self._records[key] = open_records(self.space.settings.home, *key, name=raw.file.path)
@@ -331,15 +332,15 @@ def unrecorded(origins: Iterable[Origin]) -> list[str]:
 def damaged(space: Workspace, origins: Iterable[Origin]) -> list[str]:
     """Files of `origins` whose recorded bytes are neither in the object cache nor in place, a sentence each."""
     return [
-        _gone(file)
+        _gone(space, file)
         for origin in origins
         for file in (*origin.version.files, *origin.lineage)
         if _whereabouts(space.objects, file) is None
     ]
 
 
-def _gone(file: FileVersion) -> str:
-    return f"{file.path}: the bytes of version {file.sha256[:12]}… are gone or changed"
+def _gone(space: Workspace, file: FileVersion) -> str:
+    return f"{file.path}: the bytes of version {file.sha256[:12]}… are {fate(space, file)}"
 
 
 def _whereabouts(objects: Objects, file: FileVersion) -> Path | None:

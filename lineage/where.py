@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from lineage.errors import IntegrityError, NotFoundError
 from lineage.exclusions import reasons
+from lineage.gc import fate
 from lineage.impact import impact
 from lineage.names import dotted, find_version
 from lineage.tracing.ancestry import Identity, Origin, identity, recorded_version
@@ -278,7 +279,7 @@ def _is_model(tracer: Tracer, version: Version) -> bool:
 def _records(tracer: Tracer, raw: Version) -> Records:
     if (path := tracer.space.objects.find(raw.file)) is None:
         raise IntegrityError(
-            f"{raw.file.path}: the bytes of version {raw.sha256[:12]}… are neither in the cache nor in place; "
+            f"{raw.file.path}: the bytes of version {raw.sha256[:12]}… are {fate(tracer.space, raw.file)}; "
             "`dvc pull` may bring them back.",
             raw.file.path,
             raw.sha256,

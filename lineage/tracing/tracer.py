@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lineage.errors import IntegrityError, NotFoundError
+from lineage.gc import fate
 from lineage.names import dotted
 from lineage.plan import Workspace
 from lineage.tracing.ancestry import Identity, Origin, identity, origin_of
@@ -176,8 +177,8 @@ class Tracer:
             return path
         name = dotted(version.dataset, version.partition)
         raise IntegrityError(
-            f"{file.path}: the bytes of {name}, version {version.sha256[:12]}…, are gone or changed, so rows cannot be "
-            f"followed through them; run the step that writes {name} again.",
+            f"{file.path}: the bytes of {name}, version {version.sha256[:12]}…, are {fate(self.space, file)}, so "
+            f"rows cannot be followed through them; run the step that writes {name} again.",
             file.path,
             file.sha256,
             None,

@@ -15,7 +15,7 @@ from lineage.proof.foundation import foundation
 from lineage.proof.tracked import listings
 from lineage.replay import replay
 from lineage.store import Store
-from lineage.trace import trace
+from lineage.trace import Traces, trace
 from lineage.verify import verify
 from lineage.versions import digest_file
 from serving.gate import promote, rollback
@@ -103,6 +103,19 @@ def test_what_was_freed_is_still_on_record(shop, history):
     assert freed_on(shop.store, shop.current("totals").file) is None
     assert (collect(shop.space).objects, collect(shop.space).indexes) == (0, 0)
     assert shop.dvc("status", "--quiet").code == 0
+
+
+def test_a_trace_through_what_was_freed_says_so(shop, history):
+    """Nothing rests on a row of the old totals; who asks for it all the same is told what became of it."""
+    collect(shop.space)
+    file = history["totals"].file
+    freed = f"{file.path}: the bytes of version {file.sha256[:12]}… are freed by `headwater gc` on "
+
+    found = Traces(shop.space).row(f"shop.totals@{file.sha256[:12]}:0")
+
+    assert not found["complete"]
+    (said,) = (problem for problem in found["problems"] if problem.startswith(file.path))
+    assert said == f"{freed}{freed_on(shop.store, file)}"
 
 
 def test_what_was_freed_can_be_computed_again(shop, history):
