@@ -158,8 +158,7 @@ class _Walk:
     def _seen(self, key: Identity) -> list[Touched]:
         parts = self._touched.get(key, [])
         found = [item for part in parts for item in ([part] if isinstance(part, Touched) else touched(*part))]
-        if found != parts:
-            self._touched[key] = [*found]
+        self._touched[key] = [*found]
         return found
 
 

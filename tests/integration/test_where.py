@@ -5,12 +5,15 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
 from lineage.api import create_app
 from lineage.errors import NotFoundError
 from lineage.impact import impact
+from lineage.ports import Ports
+from lineage.run import Door, Runner, run_steps
 from lineage.tracing.ancestry import Identity
 from lineage.tracing.tracer import Ask, Tracer
 from lineage.where import follow_forward, where
@@ -370,3 +373,57 @@ def test_impact_of_rows_is_where(corrected):
         item["dataset"] for item in whole["tables"]
     }
     assert row["versions"] == [{name: row["row"][name] for name in ("dataset", "partition", "version")}]
+
+
+DEAR = '''
+
+@shop.table(key="id", checks=suite("dear"))
+def dear(features):
+    """Orders of dear products."""
+    return features.filter(pl.col("cents") > 400).select("id", "product", "cents")
+
+
+@shop.table(key="id")
+def known(features):
+    """What was ordered, of whatever price."""
+    return features.select("id", "product")
+'''
+CHECKER = '''"""A checker that counts rows, so that this needs no Great Expectations."""
+
+import polars as pl
+
+from lineage.ports import CheckReport, Expectation
+
+
+def few(suite, table):
+    """No table has more than ten rows."""
+    count = pl.scan_parquet(table).select(pl.len()).collect().item()
+    return CheckReport(suite.stem, (Expectation("at most ten rows", None, count <= 10, True, {"rows": count}),))
+'''
+
+
+@pytest.fixture(scope="module")
+def dear(make_shop):
+    """A shop in which tables read tables that a lookup row reached, one of them checked; and what runs it."""
+    shop = make_shop("depot_dear")
+    pipeline = "depot_dear/shop.py"
+    shop.edit(pipeline, "files, monthly", "files, monthly, suite")
+    shop.edit(pipeline, 'on="product", how="left"', 'on="product", how="left", validate="m:1"')
+    shop.write(pipeline, shop.path(pipeline).read_text() + DEAR)
+    shop.write("depot_dear/checker.py", CHECKER)
+    shop.write("validations/suites/shop/dear.json", "{}")
+    runner = Runner(shop.space, Ports(checker="depot_dear.checker:few"), Door("test"))
+    run_steps(runner, shop.space.project.steps)
+    return shop, runner
+
+
+def test_a_lookup_row_is_followed_through_tables_that_read_what_it_reached(dear):
+    """Its price lets rows into the one; in the other, which reads these rows as well, it has no part."""
+    shop, _ = dear
+    found = where(Tracer(shop.space), "shop.products:0")
+
+    features, made = (pl.read_parquet(shop.table(f"{name}/{FEBRUARY}"))["product"] for name in ("features", "dear"))
+    tables = {(item["dataset"], item["partition"]): item["rows"] for item in found["tables"]}
+    assert tables["shop/features", FEBRUARY] == features.to_list().count("tea") == len(made) > 1
+    assert tables["shop/dear", FEBRUARY] == len(made)
+    assert [(item["step"], item["how"]) for item in found["dropped"]] == [("shop.known", "unused")]
