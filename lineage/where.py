@@ -222,7 +222,7 @@ def _told(
 ) -> Iterable[tuple[Mapping[str, str], np.ndarray]]:
     versions = extents(origin)[name]
     # A row may have been used, and only that column of it not which came from what is asked about.
-    used = tracer.row_map(origin).reached(name, versions[-1][2])[rows]
+    used = tracer.row_map(origin).reached(name, versions[-1][2], among=rows)[rows]
     if used.any():
         yield (
             {"how": "unused", "text": "only columns that nothing of the table came from"},

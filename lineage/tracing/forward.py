@@ -44,6 +44,19 @@ def touched(held: Unpacked, inputs: Inputs) -> list[Touched]:
     return found
 
 
+def counting(held: Unpacked, link: Behind, askers: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """The numbers (uint32) of the events behind which anything touched is, and that counted for any of `askers` (ids,
+    ascending)."""
+    known = held.askers(link.to)
+    rows = None if len(askers) == len(known) else np.isin(known, askers)
+    parts = [np.empty(0, np.uint32)]
+    for ordinals, names in _events_by_aggregates(held, link, inputs):
+        events, numbers = held.some_events(link.to, ordinals)
+        counts = held.asking(link.to).counting(events, numbers, held.past(link.to), *names, rows=rows)
+        parts.append(numbers[counts])
+    return np.concatenate(parts)
+
+
 def _alike(held: Unpacked) -> list[frozenset[str]]:
     """The columns of a table in groups: those of one came from the same columns of the same rows."""
     groups: dict[tuple[Behind, ...], list[str]] = {}
@@ -98,10 +111,7 @@ def _askers(held: Unpacked, link: Behind, inputs: Inputs) -> np.ndarray:
     hit = np.zeros(len(askers), dtype=bool)
     for ordinals, names in _events_by_aggregates(held, link, inputs):
         events, numbers = held.some_events(link.to, ordinals)
-        found = held.asking(link.to).asking(events, numbers, held.past(link.to), *names)
-        # Aggregates in which the same events count have one answer.
-        for lists in {id(answer): answer for answer in found.values()}.values():
-            hit[lists.ordinals] = True
+        hit[held.asking(link.to).touched(events, numbers, held.past(link.to), *names)] = True
     return np.asarray(askers[hit])
 
 

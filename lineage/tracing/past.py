@@ -12,7 +12,7 @@ one maps its files and reads none of them whole; it may be kept open and shared 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -27,6 +27,7 @@ from lineage.errors import NotFoundError
 from lineage.operands import Operands, Unit
 from lineage.spec import History
 from lineage.tracing.dictionary import Array, comparable
+from lineage.tracing.lists import Lists
 from lineage.tracing.timeline import Timeline, search
 from lineage.tracing.timelines import Series, Timelines
 
@@ -209,8 +210,8 @@ class Past:
         moments = self._call.moments_of_events(self._index, events)
         (begins, ends), known = moments.runs(series, series.time), moments.instants(series.time)
         timeline, kept = self._index.timeline(series), self._index.kept(series)
-        first = search(timeline.instants, begins, ends, known, "left")
-        after = search(timeline.instants, first, ends, known, "right")
+        first = timeline.search(begins, ends, known, "left")
+        after = timeline.search(first, ends, known, "right")
         following = search(timeline.ordinals, first, after, ordinals, "right")
         if kept is not None:
             following = np.append(kept, _MOST)[np.searchsorted(kept, following.astype(kept.dtype))]
@@ -230,10 +231,10 @@ class Past:
 
     def _places(self, window: Window, asked: _Moments) -> tuple[Array, Array]:
         """From where and to where the events of each row stand in the timeline, or among those that have a value."""
-        instants, kept = self._index.timeline(window.events).instants, self._index.kept(window.events)
+        timeline, kept = self._index.timeline(window.events), self._index.kept(window.events)
         (begins, ends), at = asked.runs(window.events, self._call.at), asked.instants(self._call.at)
-        last = search(instants, begins, ends, at, "left")
-        first = search(instants, begins, last, at - window.width, "left")
+        last = timeline.search(begins, ends, at, "left")
+        first = timeline.search(begins, last, at - window.width, "left")
         if kept is not None:
             first, last = (np.searchsorted(kept, places.astype(kept.dtype)) for places in (first, last))
         return (np.maximum(first, last - 1) if window.is_last else first), last
@@ -245,7 +246,7 @@ class Past:
     def touched(self, rows: pl.DataFrame, *names: str) -> Array:
         """The ordinals (uint32, ascending) of the events that counted in any of `rows`, in any of the aggregates."""
         asked = self._asked(rows)
-        parts = [self._touched(window, asked) for window in dict.fromkeys(self._windows(names).values())]
+        parts = [self._touched(window, asked) for window in _widest(self._windows(names).values())]
         seen = np.zeros(max((int(part.max()) + 1 for part in parts if len(part)), default=0), bool)
         for part in parts:
             seen[part] = True
@@ -289,36 +290,94 @@ class Asked:
         `events` have their keys, `known_at` and values; `ordinals` are their own in `past`, which is of the same call
         and knows when another event took the place of a `last`.
         """
+        windows = self._call.windows(names)
+        found = self._found(events, ordinals, past, dict.fromkeys(windows.values()))
+        return _answers(windows, lambda window: _gathered(self._timeline(window).ordinals, None, *found[window]))
+
+    def touched(self, events: pl.DataFrame, ordinals: Array, past: Past, *names: str) -> Array:
+        """The ordinals (uint32) of the rows in which any of `events` counted, in any of the aggregates, perhaps twice;
+        what is given is as in `asking`."""
+        found = self._found(events, ordinals, past, _widest(self._call.windows(names).values()))
+        parts = [self._timeline(window).ordinals[_together(*places)] for window, places in found.items()]
+        return np.concatenate([np.empty(0, np.uint32), *parts])
+
+    def counting(
+        self, events: pl.DataFrame, ordinals: Array, past: Past, *names: str, rows: Array | None = None
+    ) -> Array:
+        """Which of `events` counted in any row, in any of the aggregates: a mask; what is given is as in `asking`.
+
+        `rows`, a mask by ordinal, says which rows are looked at, if not all are.
+        """
+        counts = np.zeros(len(events), bool)
+        before: dict[int, Array] = {}
+        found = self._found(events, ordinals, past, _widest(self._call.windows(names).values()))
+        for window, (first, last) in found.items():
+            if rows is None:
+                counts |= first < last
+                continue
+            timeline = self._timeline(window)
+            if id(timeline) not in before:
+                # How many of the rows stand before each place.
+                before[id(timeline)] = np.concatenate(([0], np.cumsum(rows[timeline.ordinals])))
+            counts |= before[id(timeline)][first] < before[id(timeline)][last]
+        return counts
+
+    def _found(
+        self, events: pl.DataFrame, ordinals: Array, past: Past, windows: Iterable[Window]
+    ) -> dict[Window, tuple[Array, Array]]:
+        """By window from where and to where the rows stand in its timeline in which each of `events` counted."""
         numbers = operands.without_nan(events.lazy()).collect()
         moments = self._call.moments_of_events(self._index, numbers)
-
-        def found(window: Window) -> Counted:
+        found = {}
+        for window in windows:
             first, last = self._places(window, moments)
             if window.is_last:
                 until = past.outdated(window, numbers, ordinals)
-                last = np.minimum(last, search(self._timeline(window).instants, first, last, until, "right"))
+                last = np.minimum(last, self._timeline(window).search(first, last, until, "right"))
             if window.events.value is not None:
                 last = np.where(numbers[window.events.value].is_not_null().to_numpy(), last, first)
-            return _gathered(self._timeline(window).ordinals, None, first, last)
-
-        return _answers(self._call.windows(names), found)
+            found[window] = (first, last)
+        return found
 
     def _timeline(self, window: Window) -> Timeline:
         return self._index.timeline(Series(window.events.keys, self._call.at))
 
     def _places(self, window: Window, known: _Moments) -> tuple[Array, Array]:
         """From where and to where the rows stand in the timeline in whose windows each event lies."""
-        instants, since = self._timeline(window).instants, known.instants(window.events.time)
+        timeline, since = self._timeline(window), known.instants(window.events.time)
         begins, ends = known.runs(Series(window.events.keys, self._call.at), window.events.time)
         until = np.where(since > _NEVER - window.width, _NEVER, since + window.width)
-        first = search(instants, begins, ends, since, "right")
-        return first, search(instants, first, ends, until, "right")
+        first = timeline.search(begins, ends, since, "right")
+        return first, timeline.search(first, ends, until, "right")
+
+
+def _widest(windows: Iterable[Window]) -> list[Window]:
+    """Of these windows those that hold all that the others do: the widest of each keys, without the last event only."""
+    unique = list(dict.fromkeys(windows))
+    return [one for one in unique if not any(_holds(other, one) for other in unique if other != one)]
+
+
+def _holds(wide: Window, window: Window) -> bool:
+    """Whether whatever counts in `window` counts in `wide` as well."""
+    of_same = wide.events in (window.events, window.events._replace(value=None))
+    return of_same and not wide.is_last and wide.width >= window.width
 
 
 def _answers(windows: Mapping[str, Window], find: Callable[[Window], _Found]) -> dict[str, _Found]:
     """What is found for each, once for all that are equal."""
     found = {window: find(window) for window in dict.fromkeys(windows.values())}
     return {name: found[window] for name, window in windows.items()}
+
+
+def _together(first: Array, last: Array) -> Array:
+    """All places from any `first` to before its `last`, each once, ascending."""
+    there = first < last
+    order = np.argsort(first[there])
+    first, last = first[there][order], np.maximum.accumulate(last[there][order])
+    # What begins behind all that began before it begins a run of its own.
+    begins = np.flatnonzero(np.append(True, first[1:] > last[:-1])[: len(first)])
+    runs = Lists.of_runs(first[begins], last[np.append(begins[1:], len(first))[: len(begins)] - 1])
+    return runs.values
 
 
 def _lengths(first: Array, last: Array) -> Array:

@@ -122,13 +122,13 @@ class Unpacked:
 
     # Looks into the past
 
-    def aggregates(self, stage: str, names: Iterable[str]) -> dict[str, frozenset[str]]:
-        """Of these names those of aggregates, with the columns of the events that each looks at."""
+    def aggregates(self, stage: str, names: Iterable[str] | None = None) -> dict[str, frozenset[str]]:
+        """Of these names (of all, if None) those of aggregates, with the columns of the events that each looks at."""
         declared = self.ways["stages"][stage]["past"]["aggregates"]
         return {
             name: frozenset([*item["keys"], item["known_at"], *filter(None, [item["value"]])])
             for name, item in declared.items()
-            if name in names
+            if names is None or name in names
         }
 
     def windows(self, name: str, columns: frozenset[str]) -> frozenset[str]:
@@ -158,8 +158,9 @@ class Unpacked:
         return pl.DataFrame(pl.from_arrow(_mapped(self._folder / f"{stage}-asked.arrow").take(pa.array(places))))
 
     def some_events(self, stage: str, ordinals: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-        """Events by their number (uint32), in the order in which they stand, and their numbers."""
-        scan = pl.scan_parquet(list(self._call(stage).files), row_index_name=_PLACE)
+        """Events by their number (uint32), as they stand, of what is looked at in them; and their numbers."""
+        wanted = sorted(frozenset[str]().union(*self.aggregates(stage).values()))
+        scan = pl.scan_parquet(list(self._call(stage).files), row_index_name=_PLACE).select(_PLACE, *wanted)
         found = scan.filter(pl.col(_PLACE).is_in(pl.Series(ordinals).implode())).collect()
         return found.drop(_PLACE), found[_PLACE].to_numpy()
 

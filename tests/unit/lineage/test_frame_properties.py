@@ -243,6 +243,8 @@ def _check_forward(found, expected, given_inputs):
     for name, frame in given_inputs.items():
         there = [any((name, row) in ids for ids in expected.behind) for row in range(len(frame))]
         assert there == found.rows.reached(name, len(frame)).tolist()
+        some = np.arange(0, len(frame), 3)
+        assert there[::3] == found.rows.reached(name, len(frame), among=some)[some].tolist()
         for row in range(len(frame)):
             came = [place for place, ids in enumerate(expected.behind) if (name, row) in ids]
             assert came == found.rows.forward(name, np.array([row])).tolist()

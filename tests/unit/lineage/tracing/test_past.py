@@ -80,7 +80,17 @@ def _check(rows: pl.DataFrame, events: pl.DataFrame, aggregates: dict[str, Histo
     with _indexed(rows, events, aggregates) as (past, asked):
         counted, counts = past.counted(rows), past.counts(rows)
         asking = asked.asking(events, ordinals, past)
+        some = ordinals[::2]
+        every, half = np.ones(len(rows), bool), np.arange(len(rows)) % 2 == 0
+        touched = asked.touched(events[some], some, past)
+        counting = [asked.counting(events, ordinals, past, rows=one) for one in (None, every, half)]
 
+    seen = [{event for found in expected.values() for event in found[place]} for place in range(len(rows))]
+    assert {row for row, one in enumerate(seen) if one & {*some.tolist()}} == {*touched.tolist()}
+    evens = set().union(*seen[::2])
+    assert [[event in one for event in ordinals] for one in (set().union(*seen), set().union(*seen), evens)] == [
+        one.tolist() for one in counting
+    ]
     assert expected == {name: [found.tolist() for found in one] for name, one in counted.items()}
     assert {name: [len(one) for one in found] for name, found in expected.items()} == {
         name: one.tolist() for name, one in counts.items()

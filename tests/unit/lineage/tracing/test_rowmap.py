@@ -67,6 +67,9 @@ def test_the_way_forwards_and_all_at_once(seen):
     ]
     assert [True, True, True, True, False] == seen.rows.reached("past", 5).tolist()
     assert [True] * 5 == seen.rows.reached("flights", 5).tolist()
+    assert [[row < 4] for row in range(5)] == [
+        seen.rows.reached("past", 5, among=np.array([row]))[[row]].tolist() for row in range(5)
+    ]
 
 
 def test_unpacked_arrays_may_be_deleted(tmp_path):
@@ -108,11 +111,12 @@ times = st.lists(
 @given(times, times, st.data())
 def test_looks_into_the_past_lead_both_ways(tmp_path_factory, flights, past, data):
     """Forwards and all at once are backwards turned round, for any rows and events, filtered ones as well."""
-    filtered = data.draw(st.booleans())
+    filtered, dropped = data.draw(st.booleans()), data.draw(st.booleans())
     frames = {name: _frame(rows) for name, rows in (("flights", flights), ("past", past))}
 
     def step(flights, past):
-        return _looking_back(flights, past.filter(pl.col("delay") != 1) if filtered else past)
+        made = _looking_back(flights, past.filter(pl.col("delay") != 1) if filtered else past)
+        return made.filter(pl.col("all") != 1) if dropped else made
 
     found = followed(step, tmp_path_factory.mktemp("past"), frames)
 
@@ -121,6 +125,9 @@ def test_looks_into_the_past_lead_both_ways(tmp_path_factory, flights, past, dat
         came = [[place for place, ids in enumerate(behind) if (name, row) in ids] for row in range(len(frame))]
         assert came == [found.rows.forward(name, np.array([row])).tolist() for row in range(len(frame))]
         assert [bool(rows) for rows in came] == found.rows.reached(name, len(frame)).tolist()
+        some = np.arange(0, len(frame), 2)
+        assert sorted(set().union(*came[::2])) == found.rows.forward(name, some).tolist()
+        assert [bool(rows) for rows in came[::2]] == found.rows.reached(name, len(frame), among=some)[some].tolist()
 
 
 def _frame(rows):
