@@ -33,6 +33,8 @@ from lineage.versions import Version
 # Files below it are also called by the rest of their path.
 _RAW_FOLDER = "data/raw/"
 _ENDLESS = {"-infinity": datetime.min.replace(tzinfo=UTC), "infinity": datetime.max.replace(tzinfo=UTC)}
+# How a run fails whose suite refused what it wrote (lineage/run.py).
+_CHECK = re.compile(r"\S+: \d+ blocking checks? of suite ")
 # `flights/departures[2013-01]@3fa1b2c3:826`: a row by its number, as it ends the name of one.
 _ROW = re.compile(r"(?P<name>.+):(?P<row>\d{1,18})")
 
@@ -236,17 +238,21 @@ def _told(
 
 
 def _failures(tracer: Tracer, rows: Mapping[Identity, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """Steps that read what was reached, and have failed since they last wrote anything: a check has held it up."""
+    """Steps that read what was reached and have failed since they last wrote anything, which it has not reached.
+
+    Most often a check has held it up.
+    """
+    reached = {dotted(dataset, partition) for dataset, partition, _ in rows}
     places = [dict(zip(("dataset", "partition", "sha256"), key, strict=True)) for key in rows]
     for row in tracer.space.store.rows("failed_readers", versions=Jsonb(places)):
-        how = "check" if "blocking check" in row["error"] else "failure"
-        yield {
-            "step": row["step"],
-            "partitions": [row["partition"]] if row["partition"] else [],
-            "input": row["input"],
-            "how": how,
-            "reason": row["error"],
-        }
+        if dotted(row["step"], row["partition"]) not in reached:
+            yield {
+                "step": row["step"],
+                "partitions": [row["partition"]] if row["partition"] else [],
+                "input": row["input"],
+                "how": "check" if _CHECK.match(row["error"]) else "failure",
+                "reason": row["error"],
+            }
 
 
 def _together(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lineage.api import create_app
-from lineage.errors import NotFoundError
+from lineage.errors import CheckFailedError, NotFoundError
 from lineage.impact import impact
 from lineage.ports import Ports
 from lineage.run import Door, Runner, run_steps
@@ -427,3 +427,21 @@ def test_a_lookup_row_is_followed_through_tables_that_read_what_it_reached(dear)
     assert tables["shop/features", FEBRUARY] == features.to_list().count("tea") == len(made) > 1
     assert tables["shop/dear", FEBRUARY] == len(made)
     assert [(item["step"], item["how"]) for item in found["dropped"]] == [("shop.known", "unused")]
+
+
+def test_a_row_that_a_check_holds_up_is_dropped_by_it(dear):
+    """The suite that keeps out the row that came last is named; a lookup row had been let in by then."""
+    shop, runner = dear
+    for _ in range(2):
+        shop.order_again(FEBRUARY)
+    with pytest.raises(CheckFailedError) as failed:
+        run_steps(runner, shop.space.project.steps)
+
+    last = where(Tracer(shop.space), f"shop.orders[{FEBRUARY}]:29")
+    lookup = where(Tracer(shop.space), "shop.products:0")
+
+    (item,) = (item for item in last["dropped"] if item["step"] == "shop.dear")
+    assert (item["partitions"], item["input"], item["how"]) == ([FEBRUARY], "features", "check")
+    assert item["reason"] == str(failed.value)
+    assert {item["dataset"] for item in last["tables"]} == {"shop/orders", "shop/features", "shop/totals"}
+    assert "shop.dear" not in {item["step"] for item in lookup["dropped"]}
