@@ -1,4 +1,4 @@
-"""How long traces take through the serving API, on a project with predictions: one, and the row ids of a thousand.
+"""How long traces take through the serving API, on a project with a model: one, and the row ids of a thousand.
 
     python -m benchmarks.trace PROJECT [MODEL [ROUNDS]]
 
@@ -33,7 +33,7 @@ from orchestration.services import free_port
 Taken = tuple[float, int]
 
 PREDICTIONS = 1_000
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 300
 
 
 def keys(project: Path, model: str) -> list[str]:
@@ -43,13 +43,13 @@ def keys(project: Path, model: str) -> list[str]:
     (table,) = steps.inputs(step)
     columns = [pl.col(name).cast(pl.String) for name in table.key]
     paths = sorted((project / "data" / "tables" / table.dataset).glob("*.parquet"))
-    found = pl.scan_parquet(paths).select(pl.concat_str(columns, separator="|")).collect().to_series().to_list()
-    return random.Random(13).sample(found, PREDICTIONS)
+    found = pl.scan_parquet(paths).select(pl.concat_str(columns, separator="|")).collect().to_series()
+    return found.gather(random.Random(13).sample(range(len(found)), PREDICTIONS)).to_list()
 
 
 @contextmanager
-def service(project: Path) -> Iterator[HTTPConnection]:
-    """A connection to the project's serving service."""
+def service(project: Path) -> Iterator[tuple[HTTPConnection, int]]:
+    """A connection to the project's serving service, and the number of its process."""
     port = free_port()
     command = [sys.executable, "-m", "orchestration.serve", "serving", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "HEADWATER_ROOT": str(project)})
@@ -63,7 +63,7 @@ def service(project: Path) -> Iterator[HTTPConnection]:
             except ConnectionRefusedError:
                 connection.close()
                 time.sleep(0.1)
-        yield connection
+        yield connection, process.pid
     finally:
         connection.close()
         process.terminate()
@@ -80,27 +80,47 @@ def ask(connection: HTTPConnection, method: str, path: str, body: Any = None) ->
     return data
 
 
-def seconds(connection: HTTPConnection, method: str, path: str, body: Any = None) -> Taken:
-    """How long the answer took, and its length in bytes."""
+def timed(connection: HTTPConnection, method: str, path: str, body: Any = None) -> tuple[bytes, float]:
+    """The answer, and how many seconds it took."""
     started = time.perf_counter()
     data = ask(connection, method, path, body)
-    return time.perf_counter() - started, len(data)
+    return data, time.perf_counter() - started
+
+
+def seconds(connection: HTTPConnection, method: str, path: str, body: Any = None) -> Taken:
+    """How long the answer took, and its length in bytes."""
+    data, took = timed(connection, method, path, body)
+    return took, len(data)
+
+
+def resident(process: int) -> str:
+    """How much memory a process holds of its own, and of mapped files, which the system may take back."""
+    lines = (line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    held = {line[0]: int(line[1]) // 1024 for line in lines if line[0] in ("RssAnon:", "RssFile:")}
+    return f"{held['RssAnon:']:,} MiB and {held['RssFile:']:,} MiB of files"
 
 
 def main(project: Path, model: str, rounds: int) -> None:
     """Predict, warm up, measure."""
     wanted = keys(project, model)
-    with service(project) as connection:
+    with service(project) as (connection, process):
         predict = f"/v1/models/{model}/predict"
-        answers = [json.loads(ask(connection, "POST", predict, {"keys": [key]})) for key in wanted]
-        ids = [answer["prediction_id"] for answer in answers]
-        for name in ids:
-            ask(connection, "GET", f"/v1/predictions/{name}/trace")
+        predicted = [timed(connection, "POST", predict, {"keys": [key]}) for key in wanted]
+        ids = [json.loads(answer)["prediction_id"] for answer, _ in predicted]
         paths = [f"/v1/predictions/{name}/trace" for name in ids]
+        before = resident(process)
+        cold = [seconds(connection, "GET", path) for path in paths]
         found = [(seconds(connection, "GET", path), seconds(connection, "GET", path)) for path in paths]
         many = [seconds(connection, "POST", "/v1/traces/rows", {"predictions": ids}) for _ in range(rounds)]
         first = json.loads(ask(connection, "GET", paths[0]))
+        after = resident(process)
     tell(found, many, complete=first["complete"])
+    spent = [took for took, _ in cold]
+    print(f"before it is warm: the first {spent[0]:.1f}, all {len(spent):,} {sum(spent):.1f}, most {max(spent):.1f} s")
+    print(
+        f"predictions: the first {predicted[0][1]:.1f} s, p50 {np.median([took for _, took in predicted]) * 1e3:.1f} ms"
+    )
+    print(f"memory of the service: {before} before the first trace, {after} after")
 
 
 def tell(found: list[tuple[Taken, Taken]], many: list[Taken], *, complete: bool) -> None:
