@@ -23,7 +23,7 @@ from lineage.plan import Workspace
 from lineage.spec import Step
 from lineage.versions import Version
 from serving.bundle import Bundle
-from serving.engines.columns import columns_of
+from serving.keys import Keys, hashes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,17 +49,17 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class _Part:
-    """One partition of the table in memory: key -> position, and the model's features as columns."""
+    """One partition of the table in memory: its keys, and the model's features (Float32, or String)."""
 
     version: Version
-    positions: Mapping[str, int]
-    columns: Columns
+    keys: Keys
+    features: pl.DataFrame
 
-    def row(self, key: str) -> FeatureRow | None:
-        position = self.positions.get(key)
+    def row(self, key: str, hashed: np.uint64) -> FeatureRow | None:
+        position = self.keys.place(key, hashed)
         if position is None:
             return None
-        features = {name: plain(column[position]) for name, column in self.columns.items()}
+        features = {name: plain(value) for name, value in self.features.row(position, named=True).items()}
         found = self.version
         return FeatureRow(key, found.dataset, found.partition, found.sha256, position, features)
 
@@ -88,7 +88,7 @@ class FeatureTable:
         the table has no key or lacks a feature.
         """
         self.refresh()
-        return [self._row(key) for key in keys]
+        return [self._row(key, hashed) for key, hashed in zip(keys, hashes(keys), strict=True)]
 
     def refresh(self) -> None:
         """Take in new versions of the table, if that has not been looked at for `refresh_seconds`."""
@@ -99,9 +99,9 @@ class FeatureTable:
         # Only now: a version that was refused is refused again, not forgotten for a second.
         self._due = time.monotonic() + self._refresh_seconds
 
-    def _row(self, key: str) -> FeatureRow | None:
+    def _row(self, key: str, hashed: np.uint64) -> FeatureRow | None:
         # A key is unique within a partition; of several partitions that hold it, the newest speaks.
-        rows = (part.row(key) for part in reversed(self._parts.values()))
+        rows = (part.row(key, hashed) for part in reversed(self._parts.values()))
         return next((row for row in rows if row is not None), None)
 
     def _part(self, version: Version) -> _Part:
@@ -114,13 +114,15 @@ class FeatureTable:
         names, bundle, data = self._key(), self._bundle, read_version(self._space, version)
         try:
             frame = pl.read_parquet(BytesIO(data), columns=list(dict.fromkeys((*names, *bundle.features))))
-            columns = columns_of(frame, features=bundle.features, categories=bundle.categories)
+            features = frame.select(
+                pl.col(name).cast(pl.String if name in bundle.categories else pl.Float32) for name in bundle.features
+            )
         except pl.exceptions.PolarsError as error:
             raise DeclarationError(
                 f"{version.file.path} does not have what model {bundle.name!r} was trained on "
                 f"({str(error).splitlines()[0]}); run `headwater run` to train it on the table as it is."
             ) from error
-        return _Part(version, {key: place for place, key in enumerate(_keys(frame, names))}, columns)
+        return _Part(version, Keys.of(_texts_of(frame, names)), features)
 
     def _key(self) -> tuple[str, ...]:
         if not self._table.key:
@@ -251,8 +253,8 @@ def _number(name: str, value: Any) -> float:
     return math.nan if math.isnan(number) else number
 
 
-def _keys(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
+def _texts_of(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     import polars as pl
 
     texts = [pl.col(name).cast(pl.String) for name in names]
-    return frame.select(pl.concat_str(texts, separator=KEY_SEPARATOR)).to_series().to_list()
+    return frame.select(pl.concat_str(texts, separator=KEY_SEPARATOR)).to_series()
