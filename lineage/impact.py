@@ -7,8 +7,10 @@ read different things, what was read or predicted rests on the run that had writ
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from psycopg.types.json import Jsonb
 
 from lineage.names import find_versions
@@ -16,17 +18,27 @@ from lineage.plan import Workspace
 from lineage.store import Row, Store
 from lineage.tracing.ancestry import Identity
 
-# Rows of table versions: which positions (0-based) of which version something reached.
-ReachedRows = Mapping[Identity, Sequence[int]]
-
 _ALWAYS = {"since": "-infinity", "until": "infinity"}
 _PLACE = ("dataset", "partition", "sha256")
 # How a prediction can rest on a thing: by its bundle, by what that was trained on, by the row it was asked about.
 _WAYS = ("model", "training", "features")
 
 
+@dataclass(frozen=True)
+class ReachedRows:
+    """Rows (positions, 0-based, ascending) of a table's version that something reached through one run that wrote it.
+
+    `since` and `until` are the times, as Postgres writes them, in which it was the last to have written these bytes.
+    """
+
+    version: Identity
+    rows: Sequence[int] | np.ndarray
+    since: str = _ALWAYS["since"]
+    until: str = _ALWAYS["until"]
+
+
 def impact(
-    space: Workspace, name: str, *, limit: int = 100, offset: int = 0, rows: ReachedRows | None = None
+    space: Workspace, name: str, *, limit: int = 100, offset: int = 0, rows: Sequence[ReachedRows] | None = None
 ) -> dict[str, Any]:
     """Everything downstream of `name`, as plain JSON values.
 
@@ -34,7 +46,7 @@ def impact(
     (`flights.weather[2013-03]@3fa1b2c3`, `@current`, `@previous`), a model's version (`flights-late-t0@champion`) or a
     recorded file's path (its current version, or that after the @). With `rows` it is only told: what is downstream is
     then these rows of table versions (their own and all that came of them), the bundles that were trained on a
-    version that has any of them, and the predictions from exactly these rows.
+    version that has any of them, and the predictions from exactly these rows, while they were what was reached.
 
     Keys: name, versions (what was asked about), tables (dataset, partition, version, current, row_count, run_id, step;
     with `rows` the number of `rows` reached instead of the last two), models (their names), bundles (model, version,
@@ -43,8 +55,11 @@ def impact(
     features; next: the offset after them, None at the end). NotFoundError for a name that nothing answers to.
     """
     store = space.store
-    asked = [*rows] if rows is not None else _asked(space, name)
-    outputs = _outputs(store, asked, onward=rows is None)
+    held = spans(rows or ())
+    asked = list(dict.fromkeys(item.version for item in rows)) if rows is not None else _asked(space, name)
+    outputs = store.rows(
+        "reached_outputs", versions=Jsonb(held if rows is not None else _places(asked)), onward=rows is None
+    )
     bundles = _spans((row for row in outputs if row["model"]), "training")
     if rows is None:
         bundles += _always(asked, "model")
@@ -63,7 +78,7 @@ def impact(
             store,
             bundles=bundles,
             versions=[] if rows is not None else _always(asked) + _spans(outputs),
-            rows=_positions(rows or {}),
+            rows=held,
             page=(limit, offset),
         ),
     }
@@ -74,13 +89,16 @@ def _asked(space: Workspace, name: str) -> list[Identity]:
     return [(version.dataset, version.partition, version.sha256) for version in found]
 
 
-def _outputs(store: Store, asked: Iterable[Identity], *, onward: bool) -> list[Row]:
-    """What runs wrote that read these versions (and, `onward`, those that read what they wrote)."""
-    return store.rows("reached_outputs", versions=Jsonb(_places(asked)), onward=onward)
-
-
 def _places(versions: Iterable[Identity]) -> list[dict[str, str]]:
     return [dict(zip(_PLACE, version, strict=True)) for version in versions]
+
+
+def distinct(rows: Iterable[ReachedRows]) -> dict[Identity, np.ndarray]:
+    """By version the rows (ascending) that were reached, through whichever run."""
+    found: dict[Identity, list[Any]] = {}
+    for item in rows:
+        found.setdefault(item.version, []).append(item.rows)
+    return {key: np.unique(np.concatenate(parts)) for key, parts in found.items()}
 
 
 def _always(asked: Iterable[Identity], through: str = "") -> list[dict[str, str]]:
@@ -98,9 +116,16 @@ def _unique(bundles: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{"dataset": dataset, "sha256": sha256} for dataset, sha256 in found]
 
 
-def _positions(rows: ReachedRows) -> list[dict[str, Any]]:
+def spans(rows: Iterable[ReachedRows]) -> list[dict[str, Any]]:
+    """The versions and times, and the rows as `positions`, as the store's queries take them."""
     return [
-        {**place, "positions": [int(at) for at in rows[key]]} for key, place in zip(rows, _places(rows), strict=True)
+        {
+            **dict(zip(_PLACE, item.version, strict=True)),
+            "since": item.since,
+            "until": item.until,
+            "positions": np.asarray(item.rows).tolist(),
+        }
+        for item in rows
     ]
 
 
@@ -124,7 +149,8 @@ def _tables(outputs: Iterable[Row]) -> list[dict[str, Any]]:
     return [*found.values()]
 
 
-def _reached_tables(store: Store, rows: ReachedRows) -> list[dict[str, Any]]:
+def _reached_tables(store: Store, rows: Iterable[ReachedRows]) -> list[dict[str, Any]]:
+    reached = distinct(rows)
     return [
         {
             "dataset": row["dataset"],
@@ -132,9 +158,9 @@ def _reached_tables(store: Store, rows: ReachedRows) -> list[dict[str, Any]]:
             "version": row["sha256"],
             "current": row["is_current"],
             "row_count": row["row_count"],
-            "rows": len(rows[row["dataset"], row["partition"], row["sha256"]]),
+            "rows": len(reached[row["dataset"], row["partition"], row["sha256"]]),
         }
-        for row in store.rows("described_versions", versions=Jsonb(_places(rows)))
+        for row in store.rows("described_versions", versions=Jsonb(_places(reached)))
     ]
 
 

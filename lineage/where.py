@@ -8,10 +8,10 @@ prediction rests on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from lineage.errors import IntegrityError, NotFoundError
 from lineage.exclusions import reasons
 from lineage.gc import fate
-from lineage.impact import impact
+from lineage.impact import ReachedRows, distinct, impact, spans
 from lineage.names import dotted, find_version
 from lineage.tracing.ancestry import Identity, Origin, identity, recorded_version
 from lineage.tracing.forward import Touched, reached, touched
@@ -41,13 +41,18 @@ _ROW = re.compile(r"(?P<name>.+):(?P<row>\d{1,18})")
 
 @dataclass
 class Reached:
-    """What one row reached: rows (int64, ascending) by version, the first included, and where nothing of it went on.
+    """What one row reached: rows of versions, itself included, and where nothing of it went on.
 
     `dropped` has step, partitions, input, how and reason for each step that read it and made no row from it.
     """
 
-    rows: dict[Identity, np.ndarray]
+    parts: list[ReachedRows]
     dropped: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> dict[Identity, np.ndarray]:
+        """By version the rows (int64, ascending), through whichever run."""
+        return distinct(self.parts)
 
 
 def where(tracer: Tracer, name: str, *, limit: int = 100, offset: int = 0) -> dict[str, Any]:
@@ -62,14 +67,14 @@ def where(tracer: Tracer, name: str, *, limit: int = 100, offset: int = 0) -> di
     version, position = find_row(tracer, name)
     row = _row(tracer, version, position)
     found = follow_forward(tracer, version, position)
-    tables = {key: rows for key, rows in found.rows.items() if key != identity(version)}
-    beyond = impact(
-        tracer.space, name, limit=limit, offset=offset, rows={key: rows.tolist() for key, rows in tables.items()}
-    )
-    for table in beyond["tables"]:
-        table["ranges"] = ranges(tables[table["dataset"], table["partition"], table["version"]])
-    asked = {name: row[name] for name in ("dataset", "partition", "version")}
-    return {**beyond, "versions": [asked], "row": row, "dropped": found.dropped}
+    beyond = impact(tracer.space, name, limit=limit, offset=offset, rows=found.parts)
+    rows, asked = found.rows, {name: row[name] for name in ("dataset", "partition", "version")}
+    tables = [
+        {**table, "ranges": ranges(rows[table["dataset"], table["partition"], table["version"]])}
+        for table in beyond["tables"]
+        if not asked.items() <= table.items()
+    ]
+    return {**beyond, "tables": tables, "versions": [asked], "row": row, "dropped": found.dropped}
 
 
 def is_row(name: str) -> bool:
@@ -101,10 +106,31 @@ def follow_forward(tracer: Tracer, version: Version, position: int) -> Reached:
     """What the row at `position` of a version reached, version by version, and which steps read it to no effect."""
     walk = _Walk(tracer)
     walk.begin(version, position)
-    for origin in _in_use(tracer, version):
-        if origin.version.row_count is not None:
-            walk.through(origin)
+    for use in _in_use(tracer, version):
+        if use.origin.version.row_count is not None:
+            walk.through(use)
     return Reached(walk.rows(), _together([*walk.dropped(), *_failures(tracer, walk.rows())]))
+
+
+@dataclass
+class _Part:
+    """Rows of a version that were reached through one run that wrote it, and from when until when it was the last.
+
+    `way` is what its readers see touched, or what that is worked out from, if there are any.
+    """
+
+    rows: np.ndarray
+    way: list[Touched] | tuple[Unpacked, dict[str, list[Touched]]]
+    since: str = "-infinity"
+    until: str = "infinity"
+
+    def seen(self, at: datetime) -> list[Touched]:
+        """What a run sees touched that started then."""
+        if not _time(self.since) <= at < _time(self.until):
+            return []
+        if isinstance(self.way, tuple):
+            self.way = touched(*self.way)
+        return self.way
 
 
 class _Walk:
@@ -112,59 +138,63 @@ class _Walk:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._found: dict[Identity, list[np.ndarray]] = {}
-        # What a version's readers see touched; worked out only if there are any.
-        self._touched: dict[Identity, list[Touched | tuple[Unpacked, dict[str, list[Touched]]]]] = {}
+        self._parts: dict[Identity, list[_Part]] = {}
         # By step and partition, of the last run that read it to no effect; none of a step that it reached.
         self._dropped: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._reached: set[str] = set()
 
     def begin(self, version: Version, position: int) -> None:
-        self._found[identity(version)] = [np.array([position])]
-        self._touched[identity(version)] = [Touched(np.array([position]))]
+        rows = np.array([position])
+        self._parts[identity(version)] = [_Part(rows, [Touched(rows)])]
 
-    def rows(self) -> dict[Identity, np.ndarray]:
-        return {key: np.unique(np.concatenate(parts)) for key, parts in self._found.items()}
+    def rows(self) -> list[ReachedRows]:
+        return [
+            ReachedRows(key, part.rows, part.since, part.until) for key, parts in self._parts.items() for part in parts
+        ]
 
     def dropped(self) -> Iterator[dict[str, Any]]:
         found = ((step, reasons) for (step, _), reasons in self._dropped.items() if step not in self._reached)
         return (reason for _, reasons in found for reason in reasons)
 
-    def through(self, origin: Origin) -> None:
+    def through(self, use: _Use) -> None:
         """Go on through the run that wrote a table's version."""
+        origin = use.origin
         if not (inputs := self._read(origin)):
             return
-        key, step = identity(origin.version), _step(origin)
+        step = _step(origin)
         if "raw" in inputs:
             rows = np.concatenate([item.rows for item in inputs["raw"]])
-            onward: Touched | tuple[Unpacked, dict[str, list[Touched]]] = Touched(rows)
+            part = _Part(rows, [Touched(rows)], use.since, use.until)
         else:
             held = self._tracer.row_map(origin).unpacked
-            rows, onward = reached(held, inputs), (held, inputs)
-        if len(rows):
-            self._found.setdefault(key, []).append(rows)
-            self._touched.setdefault(key, []).append(onward)
+            part = _Part(reached(held, inputs), (held, inputs), use.since, use.until)
+        if len(part.rows):
+            self._parts.setdefault(identity(origin.version), []).append(part)
             self._reached.add(step)
         elif step not in self._reached:
             self._dropped[step, origin.version.partition] = [*_reasons(self._tracer, origin, inputs)]
 
     def _read(self, origin: Origin) -> dict[str, list[Touched]]:
         """By input what a run read of the rows reached so far, at their positions through the input's files."""
+        assert origin.run is not None
         found: dict[str, list[Touched]] = {}
         for name, versions in extents(origin).items():
             for version, begin, _ in versions:
-                for item in self._seen(identity(version)):
-                    found.setdefault(name, []).append(Touched(item.rows + begin, item.columns))
-        return found
-
-    def _seen(self, key: Identity) -> list[Touched]:
-        parts = self._touched.get(key, [])
-        found = [item for part in parts for item in ([part] if isinstance(part, Touched) else touched(*part))]
-        self._touched[key] = [*found]
+                for part in self._parts.get(identity(version), ()):
+                    for item in part.seen(origin.run["started_at"]):
+                        found.setdefault(name, []).append(Touched(item.rows + begin, item.columns))
         return found
 
 
-def _in_use(tracer: Tracer, version: Version) -> list[Origin]:
+class _Use(NamedTuple):
+    """A run whose output is in use, and from when until when it was the last that had written it."""
+
+    origin: Origin
+    since: str
+    until: str
+
+
+def _in_use(tracer: Tracer, version: Version) -> list[_Use]:
     """The runs whose output rests on a version and is in use, in the order in which they ended.
 
     That are those whose output is current, answers, was predicted from, or was read by another one in use. Where
@@ -181,7 +211,7 @@ def _in_use(tracer: Tracer, version: Version) -> list[Origin]:
         since, until = _time(row["since"]), _time(row["until"])
         if row["is_current"] or row["run_id"] in used or any(since <= at < until for at in readings.get(key, ())):
             origin = _origin(tracer, recorded_version(store, *key), row["run_id"])
-            found.append(origin)
+            found.append(_Use(origin, row["since"], row["until"]))
             assert origin.run is not None
             for _, item in origin.inputs:
                 readings.setdefault(identity(item), []).append(origin.run["started_at"])
@@ -237,14 +267,13 @@ def _told(
             yield {"how": "unknown", "text": str(error)}, rows[~used]
 
 
-def _failures(tracer: Tracer, rows: Mapping[Identity, np.ndarray]) -> Iterator[dict[str, Any]]:
+def _failures(tracer: Tracer, rows: Sequence[ReachedRows]) -> Iterator[dict[str, Any]]:
     """Steps that read what was reached and have failed since they last wrote anything, which it has not reached.
 
     Most often a check has held it up.
     """
-    reached = {dotted(dataset, partition) for dataset, partition, _ in rows}
-    places = [dict(zip(("dataset", "partition", "sha256"), key, strict=True)) for key in rows]
-    for row in tracer.space.store.rows("failed_readers", versions=Jsonb(places)):
+    reached = {dotted(dataset, partition) for dataset, partition, _ in (item.version for item in rows)}
+    for row in tracer.space.store.rows("failed_readers", versions=Jsonb(spans(rows))):
         if dotted(row["step"], row["partition"]) not in reached:
             yield {
                 "step": row["step"],

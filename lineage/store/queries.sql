@@ -502,14 +502,18 @@ where w.run_id = %(run_id)s;
 select model, digest, dataset, run_id, metrics from bundle where dataset = %(dataset)s and digest = %(digest)s;
 
 -- name: reached_outputs
--- What was written by runs that read one of these versions, or read what such a run had written (unless not `onward`).
+-- What was written by runs that read one of these versions (if times are given: while a run was the last to have written
+-- it), or read what such a run had written (unless not `onward`).
 -- The same bytes may have been written by several runs: what is read rests on the last of them, until the next.
 with recursive
 asked as (
-    select * from jsonb_to_recordset(%(versions)s) as a (dataset text, partition text, sha256 text)
+    select dataset, partition, sha256, coalesce(since, '-infinity') as since, coalesce(until, 'infinity') as until
+    from jsonb_to_recordset(%(versions)s)
+        as a (dataset text, partition text, sha256 text, since timestamptz, until timestamptz)
 ),
 reached (run_id) as (
-    select i.run_id from asked join run_input i using (dataset, partition, sha256)
+    select i.run_id from asked join run_input i using (dataset, partition, sha256) join run r using (run_id)
+    where r.started_at >= asked.since and r.started_at < asked.until
     union
     select i.run_id
     from reached join written w using (run_id)
@@ -544,11 +548,13 @@ where w.run_id = any(%(runs)s)
                          or exists (select from prediction p where (p.model, p.digest) = (b.model, b.digest)))));
 
 -- name: failed_readers
--- Steps that read one of these versions and failed, and have not succeeded since; each partition's last failure.
+-- Steps that read one of these versions (in its time) and failed, and have not succeeded since; each partition's last
+-- failure.
 select distinct on (r.step, r.partition) r.step, r.partition, i.name as input, r.error
-from jsonb_to_recordset(%(versions)s) as g (dataset text, partition text, sha256 text)
+from jsonb_to_recordset(%(versions)s)
+    as g (dataset text, partition text, sha256 text, since timestamptz, until timestamptz)
 join run_input i on (i.dataset, i.partition, i.sha256) = (g.dataset, g.partition, g.sha256)
-join run r on r.run_id = i.run_id and r.state = 'FAIL'
+join run r on r.run_id = i.run_id and r.state = 'FAIL' and r.started_at >= g.since and r.started_at < g.until
 where not exists (select from run later where later.step = r.step and later.partition = r.partition
                   and later.state = 'COMPLETE' and later.ended_at > r.ended_at)
 order by r.step, r.partition, r.ended_at desc;
@@ -566,7 +572,7 @@ join bundle b on b.dataset = given.dataset and b.digest = given.sha256
 order by b.model, b.created_at desc;
 
 -- name: reached_predictions
--- Predictions by these bundles, from these versions (made while they held what was asked about), or from these rows;
+-- Predictions by these bundles, from these versions, or from these rows (made while they held what was asked about);
 -- all are counted, some listed: oldest first, so that a page stays what it was while others are made.
 with found as (
     select p.prediction_id, r.ordinal, p.made_at, g.through = 'model' as by_model, g.through = 'training' as by_training,
@@ -584,10 +590,11 @@ with found as (
     join prediction p on p.prediction_id = r.prediction_id and p.made_at >= g.since and p.made_at < g.until
     union all
     select p.prediction_id, r.ordinal, p.made_at, false, false, true
-    from jsonb_to_recordset(%(rows)s) as g (dataset text, partition text, sha256 text, positions jsonb)
+    from jsonb_to_recordset(%(rows)s) as g (dataset text, partition text, sha256 text, since timestamptz,
+                                            until timestamptz, positions jsonb)
     cross join lateral (select value::bigint as position from jsonb_array_elements_text(g.positions)) at
     join prediction_row r using (dataset, partition, sha256, position)
-    join prediction p on p.prediction_id = r.prediction_id
+    join prediction p on p.prediction_id = r.prediction_id and p.made_at >= g.since and p.made_at < g.until
 ),
 each as materialized (
     select prediction_id, ordinal, made_at, bool_or(by_model) as by_model, bool_or(by_training) as by_training,

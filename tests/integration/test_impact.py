@@ -10,8 +10,11 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from lineage.errors import NotFoundError
-from lineage.impact import impact
+from lineage.impact import ReachedRows, impact
 from lineage.names import find_current, find_version, find_versions
+from lineage.trace import Traces
+from lineage.tracing.tracer import Tracer
+from lineage.where import where
 from serving.features import FeatureRow
 from serving.log import Asked, PredictedRow, PredictionLog
 
@@ -242,7 +245,7 @@ def test_rows_reach_only_their_own_predictions(shop, past):
     version = past.first["features|2020-03"]
     key = (version.dataset, version.partition, version.sha256)
 
-    found = impact(shop.space, "shop/visits:3", rows={key: [1, 6, 7]})
+    found = impact(shop.space, "shop/visits:3", rows=[ReachedRows(key, [1, 6, 7])])
 
     by_row = [made.id for made in past.made if made.features == key and made.id == past.made[4].id]
     ways = dict(zip(found["predictions"]["ids"], found["predictions"]["through"], strict=True))
@@ -254,9 +257,51 @@ def test_rows_reach_only_their_own_predictions(shop, past):
     assert found["models"] == [MODEL]
 
 
+def test_rows_that_were_written_twice_reach_what_used_them_in_their_time(shop, past):
+    """Records of both files: the predictions whose own traces lead to them; the model learnt of the first."""
+    march = {made.id for made in past.made if made.features and made.features[1] == "2020-03"}
+    traces, leads = Traces(shop.space), {}
+    for name in march:
+        for source in traces.of(name)["sources"]:
+            for row in np.concatenate([np.arange(begin, end + 1) for begin, end in source["ranges"]]).tolist():
+                leads.setdefault((source["dataset"], source["version"], row), set()).add(name)
+    files = shop.query("select sha256 from version where (dataset, partition) = ('shop/raw_visits', '2020-03')")
+    current = find_version(shop.space, LAST_DAY).version.sha256
+    visits = {row for dataset, _, row in leads if dataset == "shop/visits"}
+
+    found = {
+        (item["sha256"], row): where(traces.tracer, f"{LAST_DAY}@{item['sha256']}:{row}")
+        for item in files
+        for row in visits
+    }
+
+    told = {
+        place: {name for name, ways in zip(one["ids"], one["through"], strict=True) if "features" in ways}
+        for place, one in ((place, item["predictions"]) for place, item in found.items())
+    }
+    assert told == {(sha256, row): leads.get(("shop/visits", sha256, row), set()) for sha256, row in found}
+    assert (len(files), len(visits)) == (2, 2)
+    (learnt,) = {sha256 for (sha256, _), item in found.items() if item["bundles"]}
+    assert learnt == next(sha256 for dataset, sha256, _ in leads if dataset == "shop/visits" and sha256 != current)
+
+
+def test_a_row_of_a_table_reaches_its_own_predictions(shop, past):
+    """The row that a prediction was made from, asked about by its own name."""
+    first = past.made[0]
+
+    found = where(Tracer(shop.space), f"{first.features[0]}[{first.features[1]}]@{first.features[2]}:3")
+
+    assert dict(zip(found["predictions"]["ids"], found["predictions"]["through"], strict=True))[first.id] == [
+        "training",
+        "features",
+    ]
+    assert found["tables"] == []
+    assert found["models"] == [MODEL]
+
+
 def test_no_row_reaches_nothing(shop, past):
     """A row that was dropped at once rests under nothing."""
-    found = impact(shop.space, "shop/visits:3", rows={})
+    found = impact(shop.space, "shop/visits:3", rows=[])
 
     assert (found["tables"], found["bundles"], found["predictions"]["count"]) == ([], [], 0)
 
