@@ -26,6 +26,7 @@ from lineage.provenance import table_record, training_record
 from lineage.tracing.ancestry import Identity, Origin, ancestry, identity, raw_files
 from lineage.tracing.asked import AskedRow, Register, is_row
 from lineage.tracing.predictions import Prediction, find_prediction, find_predictions
+from lineage.tracing.recent import Recent
 from lineage.tracing.records import Records, open_records
 from lineage.tracing.rowids import Counted, SourceRows, row_ids, source_rows
 from lineage.tracing.story import bundle_record, check_record, features_record, prediction_record, step_record
@@ -38,6 +39,8 @@ SHOWN = 100
 _ROW = 0
 # Rows of which it is kept what is behind them, some 200 kB each.
 _KEPT = 64
+# Bundles of which it is kept what they rest on, some MB each, and source files whose records are open.
+_MODELS, _SOURCES = 32, 1_024
 # Predictions that are followed at once: their rows are in memory together.
 _AT_ONCE = 1_000
 
@@ -81,10 +84,12 @@ class Traces:
     """
 
     space: Workspace
-    _models: dict[tuple[Identity, datetime | None], _Foundation] = field(default_factory=dict)
-    _checks: dict[Any, list[dict[str, Any]]] = field(default_factory=dict)
-    _records: dict[tuple[Path, str], Records] = field(default_factory=dict)
-    _followed: dict[tuple[AskedRow, tuple[str, ...]], dict[Identity, Behind]] = field(default_factory=dict)
+    _models: Recent[tuple[Identity, datetime | None], _Foundation] = field(default_factory=lambda: Recent(_MODELS))
+    _checks: Recent[Any, list[dict[str, Any]]] = field(default_factory=lambda: Recent(_SOURCES))
+    _records: Recent[tuple[Path, str], Records] = field(default_factory=lambda: Recent(_SOURCES))
+    _followed: Recent[tuple[AskedRow, tuple[str, ...]], dict[Identity, Behind]] = field(
+        default_factory=lambda: Recent(_KEPT)
+    )
 
     @cached_property
     def tracer(self) -> Tracer:
@@ -192,19 +197,22 @@ class Traces:
     # --- what is looked up once
 
     def _model(self, bundle: Version, made_at: datetime) -> _Foundation:
-        key = (identity(bundle), self.register.before(bundle, made_at))
-        if key not in self._models:
-            origins = ancestry(self.space.store, [bundle], key[1])
-            self._models[key] = _Foundation(training_record(origins), tuple(origins))
-        return self._models[key]
+        before = self.register.before(bundle, made_at)
+
+        def look_up() -> _Foundation:
+            origins = ancestry(self.space.store, [bundle], before)
+            return _Foundation(training_record(origins), tuple(origins))
+
+        return self._models.get((identity(bundle), before), look_up)
 
     def _checks_of(self, reader: Origin) -> list[dict[str, Any]]:
         """What the source's checks found in the file when it was read."""
-        run_id = reader.run["run_id"] if reader.run else None
-        if run_id not in self._checks:
-            rows = self.space.store.rows("check_results_of_run", run_id=run_id) if run_id else []
-            self._checks[run_id] = [check_record(row) for row in rows]
-        return self._checks[run_id]
+        if reader.run is None:
+            return []
+        run_id, store = reader.run["run_id"], self.space.store
+        return self._checks.get(
+            run_id, lambda: [check_record(row) for row in store.rows("check_results_of_run", run_id=run_id)]
+        )
 
     # --- following
 
@@ -243,14 +251,7 @@ class Traces:
 
         Which rows those are never changes. The last are kept, for who asks for one trace goes on to ask for its pages.
         """
-        key = (asked, tuple(columns))
-        found = self._followed.pop(key, None)
-        if found is None:
-            found = self._followed_anew(asked, columns)
-        self._followed[key] = found
-        if len(self._followed) > _KEPT:
-            del self._followed[next(iter(self._followed))]
-        return found
+        return self._followed.get((asked, tuple(columns)), lambda: self._followed_anew(asked, columns))
 
     def _followed_anew(self, asked: AskedRow, columns: Sequence[str]) -> dict[Identity, Behind]:
         rows, feature = np.array([asked.position]), asked.feature
@@ -297,9 +298,7 @@ class Traces:
         if path is None:
             raise IntegrityError(_gone(self.space, raw.file), raw.file.path, raw.file.sha256, None)
         key = (path, raw.file.sha256)
-        if key not in self._records:
-            self._records[key] = open_records(self.space.settings.home, *key, name=raw.file.path)
-        records = self._records[key]
+        records = self._records.get(key, lambda: open_records(self.space.settings.home, *key, name=raw.file.path))
         chosen = rows[offset : offset + limit]
         return {
             "count": len(rows),

@@ -13,8 +13,12 @@ from lineage.names import dotted
 from lineage.store import version_of
 from lineage.tracing.ancestry import Identity, identity, recorded_version
 from lineage.tracing.predictions import Prediction, find_prediction
+from lineage.tracing.recent import Recent
 from lineage.tracing.tracer import Tracer
 from lineage.versions import Version
+
+# Versions of which it is kept what was looked up, some kB each.
+_KEPT = 4_096
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Register:
     """Finds what is asked in the record; what does not change is looked up once."""
 
     tracer: Tracer
-    _versions: dict[Identity, Version] = field(default_factory=dict)
-    _written: dict[Identity, tuple[datetime, list[datetime]]] = field(default_factory=dict)
+    _versions: Recent[Identity, Version] = field(default_factory=lambda: Recent(_KEPT))
+    _written: Recent[Identity, list[tuple[datetime, list[datetime]]]] = field(default_factory=lambda: Recent(_KEPT))
 
     def named(self, name: str, feature: str | None = None) -> AskedRow:
         """The row that a prediction (`ID`, `ID.i`) was made from, or a row by its own name."""
@@ -80,23 +84,26 @@ class Register:
     def version(self, dataset: str, partition: str, sha256: str) -> Version:
         """A recorded version."""
         key = (dataset, partition, sha256)
-        if key not in self._versions:
-            self._versions[key] = recorded_version(self.tracer.space.store, *key)
-        return self._versions[key]
+        return self._versions.get(key, lambda: recorded_version(self.tracer.space.store, *key))
 
     def before(self, version: Version, used_at: datetime) -> datetime | None:
         """A time that stands for `used_at`: one for all times at which the same run had written `version` last."""
         key = identity(version)
-        asked_at, ends = self._written.get(key, (None, []))
-        if asked_at is None or asked_at < used_at:
-            asked_at = datetime.now(UTC)
-            row = self.tracer.space.store.row("runs_that_wrote_ended", **_parameters(key))
-            ends = row["ended_at"] if row else []
-            self._written[key] = (asked_at, ends)
+        # What was asked last is kept as the only one of a list, for it is asked again when it is older than the use.
+        known = self._written.get(key, lambda: [self._asked_now(key)])
+        asked_at, ends = known[0]
+        if asked_at < used_at:
+            asked_at, ends = known[0] = self._asked_now(key)
         if not ends:
             return None
         place = bisect_right(ends, used_at)
         return ends[place - 1] if place else ends[0] - timedelta(microseconds=1)
+
+    def _asked_now(self, key: Identity) -> tuple[datetime, list[datetime]]:
+        """The present time, and when the runs ended that have written a version."""
+        asked_at = datetime.now(UTC)
+        row = self.tracer.space.store.row("runs_that_wrote_ended", **_parameters(key))
+        return asked_at, row["ended_at"] if row else []
 
 
 def is_row(name: str) -> bool:

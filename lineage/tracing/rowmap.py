@@ -150,9 +150,11 @@ class RowMap:
         if len(askers) > _FEW:
             return past.counted(self._held.asked(stage, askers), *names)
         key = (stage, askers.tobytes())
-        if self._last is None or self._last[0] != key:
-            self._last = (key, past.counted(self._held.asked(stage, askers)))
-        return {name: self._last[1][name] for name in names}
+        # Another thread may put its own there meanwhile.
+        last = self._last
+        if last is None or last[0] != key:
+            last = self._last = (key, past.counted(self._held.asked(stage, askers)))
+        return {name: last[1][name] for name in names}
 
     # All at once
 

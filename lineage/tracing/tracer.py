@@ -7,12 +7,12 @@ for runs and versions never change: asking again costs little.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 
@@ -22,9 +22,12 @@ from lineage.names import dotted
 from lineage.plan import Workspace
 from lineage.tracing.ancestry import Identity, Origin, identity, origin_of
 from lineage.tracing.lists import Lists
+from lineage.tracing.recent import Recent
 from lineage.tracing.rowmap import RowMap
 from lineage.versions import Version
 
+# How much is kept of what was looked up: origins of some kB (with their runs), maps of some 100 kB, nodes of 1 kB.
+_ORIGINS, _MAPS, _NODES = 4_096, 256, 16_384
 _ROW_BITS = np.int64(32)
 _ROW_MASK = np.int64(2**32 - 1)
 
@@ -61,9 +64,9 @@ class Behind:
 
 @dataclass(frozen=True)
 class _Node:
-    """A version and columns of it; origins are kept, so that one is known by its id."""
+    """A version and columns of it, as a run wrote it."""
 
-    number: int
+    key: tuple[Identity, UUID | None]
     origin: Origin = field(compare=False)
     columns: frozenset[str] | None
 
@@ -75,21 +78,18 @@ class _Node:
 
 @dataclass
 class Tracer:
-    """Follows rows in one workspace. Shared by threads that each hold `lock` while they ask."""
+    """Follows rows in one workspace, for any number of threads."""
 
     space: Workspace
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    _origins: dict[tuple[Identity, datetime | None], Origin] = field(default_factory=dict)
-    _maps: dict[object, RowMap] = field(default_factory=dict)
-    _alike: dict[object, frozenset[str]] = field(default_factory=dict)
-    _nodes: dict[object, _Node] = field(default_factory=dict)
+    _origins: Recent[tuple[Identity, datetime | None], Origin] = field(default_factory=lambda: Recent(_ORIGINS))
+    _maps: Recent[UUID | None, RowMap] = field(default_factory=lambda: Recent(_MAPS))
+    _alike: Recent[object, frozenset[str]] = field(default_factory=lambda: Recent(_NODES))
+    _nodes: Recent[object, _Node] = field(default_factory=lambda: Recent(_NODES))
 
     def origin(self, version: Version, before: datetime | None) -> Origin:
         """The run that wrote `version`, the last that ended before `before`, and what it read."""
         key = (identity(version), before)
-        if key not in self._origins:
-            self._origins[key] = origin_of(self.space.store, version, before)
-        return self._origins[key]
+        return self._origins.get(key, lambda: origin_of(self.space.store, version, before))
 
     def back(self, asks: Iterable[Ask], before: datetime | None = None) -> dict[Identity, Behind]:
         """Everything behind what is asked, by version: tables on the way (those asked of as well) and raw files.
@@ -116,20 +116,21 @@ class Tracer:
     def _node(self, version: Version, columns: frozenset[str] | None, before: datetime | None) -> _Node:
         """What is to be looked at next; columns that came from the same rows are looked at as one."""
         key = (identity(version), columns, before)
-        if key not in self._nodes:
-            self._nodes[key] = self._new_node(version, columns, before)
-        return self._nodes[key]
+        return self._nodes.get(key, lambda: self._new_node(version, columns, before))
 
     def _new_node(self, version: Version, columns: frozenset[str] | None, before: datetime | None) -> _Node:
         origin = self.origin(version, before)
+        key = (identity(version), origin.run["run_id"] if origin.run else None)
         if columns is None or _is_read(origin):
-            return _Node(id(origin), origin, None)
-        key = (id(origin), columns)
-        if key not in self._alike:
-            read = {name for name, item in origin.inputs if _is_read(self.origin(item, _started(origin)))}
-            signature = (id(origin), self.row_map(origin).signature(columns, read))
-            self._alike[key] = self._alike.setdefault(signature, columns)
-        return _Node(id(origin), origin, self._alike[key])
+            return _Node(key, origin, None)
+        return _Node(key, origin, self._alike.get((key, columns), lambda: self._first_alike(origin, key, columns)))
+
+    def _first_alike(
+        self, origin: Origin, key: tuple[Identity, UUID | None], columns: frozenset[str]
+    ) -> frozenset[str]:
+        """The first columns that were asked about of those which came from the same rows."""
+        read = {name for name, item in origin.inputs if _is_read(self.origin(item, _started(origin)))}
+        return self._alike.get((key, self.row_map(origin).signature(columns, read)), lambda: columns)
 
     def _one_step(
         self, origin: Origin, pairs: np.ndarray, columns: frozenset[str] | None
@@ -157,10 +158,7 @@ class Tracer:
                 f"Nothing is on record of where the rows of {name} {origin.version.sha256[:12]}… came from: it was "
                 f"made before rows were followed. Run `headwater run {step}`, and predict again."
             )
-        key = origin.run["run_id"] if origin.run else None
-        if key not in self._maps:
-            self._maps[key] = self._read_map(origin)
-        return self._maps[key]
+        return self._maps.get(origin.run["run_id"] if origin.run else None, lambda: self._read_map(origin))
 
     def _read_map(self, origin: Origin) -> RowMap:
         files = {file.sha256: path for file in origin.lineage if (path := self.space.objects.find(file))}

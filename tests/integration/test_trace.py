@@ -2,12 +2,14 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
+from lineage import asked, trace, tracer
 from lineage.api import create_app as create_lineage_app
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
@@ -414,3 +416,21 @@ def test_rows_that_were_never_followed_are_said(shop, traces, name):
     assert not found["complete"]
     assert any("Run `headwater run shop.features`" in problem for problem in found["problems"])
     assert (found["sources"], found["training"]["rows"]) == ([], 84)
+
+
+def test_traces_that_keep_next_to_nothing_say_the_same(market, monkeypatch):
+    """What has gone is looked up again, while one trace is made and from several threads at once."""
+    shop, _ = market
+    names = [f"shop.features[{month}]:{row}" for month in ("2020-01", "2020-02", "2020-03") for row in (0, 7, 20)]
+    known = Traces(shop.space)
+    expected = [of(known, name) for name in names]
+    for module, bounds in ((tracer, ("_ORIGINS", "_MAPS", "_NODES")), (asked, ("_KEPT",)), (trace, ("_KEPT",))):
+        for bound in bounds:
+            monkeypatch.setattr(module, bound, 1)
+
+    few = Traces(shop.space)
+    assert [of(few, name) for name in names] == expected
+    kept = [vars(few.tracer)[name] for name in ("_origins", "_maps", "_nodes", "_alike")]
+    assert [len(found) for found in (*kept, few._followed)] == [1, 1, 1, 1, 1]
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(lambda name: of(few, name), names)] == expected
