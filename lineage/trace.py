@@ -41,8 +41,8 @@ _ROW = 0
 _KEPT = 64
 # Bundles of which it is kept what they rest on, some MB each, and source files whose records are open.
 _MODELS, _SOURCES = 32, 1_024
-# Predictions that are followed at once: their rows are in memory together.
-_AT_ONCE = 1_000
+# Predictions that are followed at once. Of a thousand millions of rows are in memory together, and that takes longer.
+_AT_ONCE = 100
 
 
 def trace(space: Workspace, name: str) -> dict[str, Any]:

@@ -203,6 +203,19 @@ def test_the_rows_of_many_predictions_come_in_one_call(serving, shop, name, sent
         assert entry["table"]["position"] == trace["features"]["position"]
 
 
+def test_more_predictions_than_are_followed_at_once_come_in_their_order(serving, shop):
+    """Of hundreds from one table's version each has the entry that it has alone."""
+    batch = Predictor(shop.space).by_key(MODEL, [f"2020-02-{day}" for day in range(1, 29)])
+    rows = [f"{batch.prediction_id}.{row}" for row in range(28)]
+
+    def ask(names):
+        return serving.post("/v1/traces/rows", json={"predictions": names}).json()["traces"]
+
+    alone = [entry for name in rows for entry in ask([name])]
+    assert len({json.dumps(entry["sources"]) for entry in alone}) == 28
+    assert ask(rows * 8) == alone * 8
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
