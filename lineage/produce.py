@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from lineage import sources
+from lineage.batches import panics_as_errors
 from lineage.errors import HeadwaterError, StepFailedError
 from lineage.plan import Plan, Workspace
 from lineage.plots import plots_folder
@@ -43,13 +44,14 @@ class Produced:
 def produce(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produced:
     """Compute the version that `plan` describes, in `folder`."""
     detail = plan.step.detail
-    if isinstance(detail, Fetch):
-        return _fetch(space, plan, detail, folder)
-    if isinstance(detail, Source):
-        return _source(space, plan, detail, folder)
-    if isinstance(detail, Model):
-        return _model(space, plan, detail, folder, ports)
-    return _table(space, plan, folder)
+    with panics_as_errors():
+        if isinstance(detail, Fetch):
+            return _fetch(space, plan, detail, folder)
+        if isinstance(detail, Source):
+            return _source(space, plan, detail, folder)
+        if isinstance(detail, Model):
+            return _model(space, plan, detail, folder, ports)
+        return _table(space, plan, folder)
 
 
 def explain(plan: Plan, error: Exception) -> HeadwaterError:

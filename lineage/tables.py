@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lineage.batches import batches
 from lineage.errors import StepFailedError
 from lineage.rows.origins import parquet_writer
 
@@ -131,7 +132,7 @@ def _groups(lazy: pl.LazyFrame, schema: pa.Schema) -> Iterator[pa.Table]:
     """The frame as tables of exactly ROWS_PER_GROUP rows, the last one shorter or empty."""
     pending: list[pa.Table] = []
     held = 0
-    for batch in lazy.collect_batches(maintain_order=True, engine="streaming"):
+    for batch in batches(lazy):
         pending.append(batch.to_arrow().cast(schema))
         held += len(batch)
         while held >= ROWS_PER_GROUP:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lineage.batches import batches
 from serving.engines.columns import encoded, finite_matrix
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def sliced(frame: pl.LazyFrame, rows: int) -> Iterator[pl.DataFrame]:
 
     pending: list[pl.DataFrame] = []
     waiting = 0
-    for chunk in frame.collect_batches(maintain_order=True, engine="streaming"):
+    for chunk in batches(frame):
         pending.append(chunk)
         waiting += chunk.height
         if waiting < rows:

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from lineage import sources
+from lineage.batches import panics_as_errors
 from lineage.errors import HeadwaterError, IntegrityError, NotFoundError, StepFailedError
 from lineage.names import dotted
 from lineage.plan import Workspace
@@ -211,7 +212,8 @@ class _Bench:
         try:
             tracked = follow(step, inputs)
             _require_no_slice(step, (cut.text for cut in tracked.capture.cuts if cut.how == "slice"))
-            made = tracked.visible.collect(engine="streaming")
+            with panics_as_errors():
+                made = tracked.visible.collect(engine="streaming")
         except HeadwaterError:
             raise
         except Exception as error:  # whatever an author's code raises means the same here

@@ -239,6 +239,22 @@ def test_a_failing_function_leaves_the_version_before(edited_shop, body, said):
     assert edited_shop.cli("run", "shop.totals").states == {"totals": "up to date"}
 
 
+def test_a_panic_within_polars_leaves_the_version_before(edited_shop):
+    """What one odd value makes of Polars is a failure of the step, and no table without rows."""
+    before, current = edited_shop.contents(), edited_shop.current("totals")
+    right = 'return orders.group_by("product").agg(pl.col("amount").sum())'
+    width = 'pl.when(pl.col("amount") > 0).then(-1).otherwise(8)'
+    edited_shop.edit("assets/shop.py", right, f'{right}.with_columns(pl.col("product").str.zfill({width}))')
+
+    failed = edited_shop.cli("run", "shop.totals")
+
+    # Rust's own account of it stands before.
+    assert failed.code == 1
+    assert failed.err.splitlines()[-1].startswith("headwater: shop.totals failed: ComputeError: Polars panicked: ")
+    assert_failed(edited_shop, before, "totals")
+    assert edited_shop.current("totals") == current
+
+
 def test_a_failing_trainer_leaves_the_version_before(edited_shop):
     """A model that cannot be trained is a failed run like any other, and the champion stays."""
     before, right = edited_shop.contents(), "    learnt = pl.scan"
