@@ -17,7 +17,8 @@ import polars as pl
 import polars.selectors as cs
 
 from lineage.rows.capture import HIDDEN, lost
-from lineage.rows.mixing import height
+from lineage.rows.expressions import Expression
+from lineage.rows.mixing import Height, height
 from lineage.rows.tracking import Tracked
 
 if TYPE_CHECKING:
@@ -33,13 +34,18 @@ class TrackedFrame(Tracked):
         """Rows stay rows where an expression gives one value a row; otherwise all of them are behind each."""
         items = self.read(exprs, named_exprs)
         mixed, origins = self.mixed(items)
-        heights = {item: height(item) for item in items}
+        heights = {item: self._height(item) for item in items}
         if "rows" not in heights.values() or "unknown" in heights.values():
             columns = {name: item.columns for item in items for name in self.gives(item)}
             uncounted = [name for item in items if heights[item] != "one" for name in item.columns]
             return self._reduced(self.visible.select(item.expr for item in items), columns, uncounted)
         plan = mixed.plan.select(*mixed.hidden, *(item.expr for item in items))
         return mixed._next(plan, columns=self._outputs(items, origins))
+
+    def _height(self, item: Expression) -> Height:
+        # Of Python code nobody knows but its author, who has said that it gives a value for each row.
+        found = height(item)
+        return "rows" if found == "unknown" and item.is_opaque and self.capture.rows not in (None, "all") else found
 
     def with_columns(self, *exprs: Any, **named_exprs: Any) -> TrackedFrame:
         """Rows stay rows; expressions that mix rows add what they mix."""

@@ -17,7 +17,7 @@ import polars as pl
 from lineage.errors import RowsLostError
 
 # How hidden columns are named; no author's column begins so.
-HIDDEN = "__rows:"
+HIDDEN = "\x1frows:"
 # The column of a stage that holds the id of the group of each of its rows.
 GROUP = "group"
 # The column of what rows asked of the past that holds whose row it is.

@@ -38,10 +38,12 @@ class Expression:
 
     @cached_property
     def is_opaque(self) -> bool:
-        """Whether Python code that Polars cannot look into is part of it."""
+        """Whether Python code that Polars cannot look into is part of it, other than to name columns."""
+        renaming = [item["RenameAlias"]["function"] for item in mappings(self.node) if "RenameAlias" in item]
         return any(
             "AnonymousFunction" in item or any(isinstance(item.get(name), list) for name in _PYTHON)
             for item in mappings(self.node)
+            if not any(item is other for other in renaming)
         )
 
 

@@ -26,6 +26,10 @@ _ROLLING = ("Std", "Var", "Skew", "Kurtosis", "CorrCov")
 # Functions that give values in no order, or of ties any, and what to write instead.
 _UNORDERED = {
     "TopKBy": ("top_k_by or bottom_k_by", "take sort_by(…).head(k)"),
+    "MaxBy": ("max_by", "take sort_by(…, descending=True).first()"),
+    "MinBy": ("min_by", "take sort_by(…).first()"),
+    "ArgMax": ("arg_max", "take index_of(….max())"),
+    "ArgMin": ("arg_min", "take index_of(….min())"),
     "ValueCounts": ("value_counts", "group_by the values and take len()"),
 }
 # Estimates: the quantile draws by chance, the count is another under another engine, also of the values of a list.

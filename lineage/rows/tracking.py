@@ -129,7 +129,7 @@ class Tracked(pl.LazyFrame):
     def read_apart(self, exprs: Iterable[Any], operation: str) -> list[Expression]:
         """Expressions that leave rows apart, by which an operation brings rows together; refused otherwise."""
         items = self.read(exprs)
-        if any(map(mixings, items)):
+        if any(map(self._taken, items)):
             raise lost(f"{operation} by what mixes rows", "make it a column with with_columns first")
         return items
 
@@ -181,7 +181,7 @@ class Tracked(pl.LazyFrame):
 
     def keyed(self, items: Sequence[Expression]) -> Self:
         """The frame before its rows are brought together by keys: what keys mix is behind the rows themselves."""
-        mixing = [item for item in items if mixings(item)]
+        mixing = [item for item in items if self._taken(item)]
         if not mixing:
             return self
         mixed, origins = self.mixed(mixing)
@@ -200,7 +200,14 @@ class Tracked(pl.LazyFrame):
     def _declared(self) -> Mixing | None:
         """Which rows the step says that its Python code brings together."""
         rows = self.capture.declared("a user-defined function")
-        return None if rows == "1:1" else WHOLE if rows == "all" else partition(keys_of(rows))
+        if rows in ("1:1", "all"):
+            return WHOLE if rows == "all" else None
+        if unknown := [name for name in keys_of(rows) if name not in self.types]:
+            raise RowsLostError(
+                f"its rows={rows!r} names column {unknown[0]!r}, which the frame lacks where Python code runs over it; "
+                f"it has {', '.join(self.types)}"
+            )
+        return partition(keys_of(rows))
 
     def _mixing(self, mixing: Mixing) -> Self:
         if mixing.kind == "window":

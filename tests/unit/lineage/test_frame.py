@@ -32,6 +32,8 @@ A = pl.DataFrame(
 )
 B = pl.DataFrame({"k": [1, 2, 2, 5], "w": [10, 20, 30, 40]})
 Step = Callable[[pl.LazyFrame, pl.LazyFrame], Any]
+# Python code that Polars cannot look into.
+HALF = pl.col("t").map_elements(lambda t: t // 2, return_dtype=pl.Int64)
 
 NUMBERS = [0, 1, 2, 3]
 ALL = [NUMBERS] * 4
@@ -185,7 +187,7 @@ def test_what_is_asked_of_a_frame_is_answered(tmp_path):
         assert A.width == a.width
         assert A.dtypes == a.dtypes
         assert "k" in a
-        assert "__rows" not in a.explain()
+        assert "rows:" not in a.explain()
         return a
 
     with warnings.catch_warnings():
@@ -245,6 +247,18 @@ LOST: dict[str, tuple[Step, str]] = {
         lambda a, b: a.group_by("k").agg(pl.col("t").map_batches(lambda x: x, return_dtype=pl.Int64)),
         "a user-defined function in an aggregation",
     ),
+    "a function that gives keys": (
+        lambda a, b: a.group_by(HALF).agg(pl.len()),
+        "a user-defined function is Python code",
+    ),
+    "a function that tells duplicates": (lambda a, b: a.unique(HALF), "a user-defined function is Python code"),
+    "a function to join on": (lambda a, b: a.join(b, left_on=HALF, right_on="k"), "a user-defined function is Python"),
+    "a function of pairs": (lambda a, b: a.join_where(b, pl.col("w") < HALF), "a user-defined function is Python code"),
+    "a function of time": (lambda a, b: a.rolling(HALF, period="1i"), "a user-defined function is Python code"),
+    "a function that parts windows": (
+        lambda a, b: a.group_by_dynamic("t", every="1i", group_by=HALF),
+        "a user-defined function is Python code",
+    ),
     "a function on groups": (lambda a, b: a.group_by("k").map_groups(lambda x: x, schema=None), "map_groups is Python"),
     "a function that folds": (lambda a, b: a.select(pl.fold(0, lambda x, y: x + y, ["k", "t"])), "is Python code"),
     "chance": (lambda a, b: a.with_columns(pl.col("k").shuffle()), "draws by chance"),
@@ -288,10 +302,21 @@ def test_a_frame_of_another_call_is_refused(tmp_path):
         plan(lambda a: a.join(kept[0], on="t"), tmp_path, {"a": A})
 
 
+# Of Python code that gives a key: the rows of its groups, and what is declared to be behind their keys.
+BY_HALVES = {"1:1": [[0], [1, 2], [3]], "all": [NUMBERS] * 3, "group:k": [[0, 1], [0, 1, 2], [3]]}
 MAPPED: dict[str, tuple[Step, dict[str, list[list[int]]]]] = {
     "a function of values": (
         lambda a, b: a.with_columns(n=pl.col("t").map_elements(lambda t: t + 1, return_dtype=pl.Int64)),
         {"1:1": OWN, "all": ALL, "group:k": [[0, 1], [0, 1], [2], [3]]},
+    ),
+    "a function of all values": (
+        lambda a, b: a.select(n=pl.col("t").map_batches(lambda values: values + 1, return_dtype=pl.Int64)),
+        {"1:1": OWN, "all": WHOLE * 4, "group:k": [[0, 1], [0, 1], [2], [3]]},
+    ),
+    "a function that gives keys": (lambda a, b: a.group_by(HALF, maintain_order=True).agg(pl.len()), BY_HALVES),
+    "a function that tells duplicates": (
+        lambda a, b: a.unique(HALF, keep="first", maintain_order=True),
+        BY_HALVES,
     ),
     "a function of the frame": (
         lambda a, b: a.map_batches(
@@ -324,6 +349,36 @@ def test_python_maps_rows_as_its_step_declares(name, rows, tmp_path):
 
     assert_frame_equal(plain, found.table)
     assert expected[rows] == [sorted(row for _, row in ids) for ids in found.back()]
+
+
+def test_python_to_join_on_is_taken_where_it_leaves_rows_apart(tmp_path):
+    """Declared otherwise it mixes rows, and is to be a column first."""
+
+    def joined(a, b):
+        return a.join(b, left_on=HALF, right_on="k")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pl.exceptions.PolarsInefficientMapWarning)
+        assert [[1], [2], [3], [3]] == [
+            sorted(row for name, row in ids if name == "a")
+            for ids in followed(joined, tmp_path, {"a": A, "b": B}, "1:1").back()
+        ]
+        with pytest.raises(RowsLostError, match="join\\(\\) by what mixes rows"):
+            plan(joined, tmp_path, {"a": A, "b": B}, "all")
+
+
+def test_a_declared_group_has_its_columns(tmp_path):
+    """Where Python code runs over a frame without them, the step is refused by their name."""
+    with pytest.raises(RowsLostError, match="rows='group:nope' names column 'nope', which the frame lacks"):
+        plan(lambda a: a.with_columns(HALF), tmp_path, {"a": A}, "group:nope")
+
+
+def test_python_that_names_columns_touches_no_row(tmp_path):
+    """A function that is given names and no values needs no declaration."""
+    found = followed(lambda a: a.select(pl.all().name.map(str.upper)), tmp_path, {"a": A})
+
+    assert [name.upper() for name in A.columns] == found.table.columns
+    assert [sorted(row for _, row in ids) for ids in found.back()] == OWN
 
 
 def test_python_that_cannot_be_pickled_is_followed_as_declared(tmp_path, monkeypatch):
