@@ -1,12 +1,13 @@
 """A project of ten million sales, to measure what shows only at that size: what it costs to run and to trace.
 
-    python -m benchmarks.sales FOLDER [SALES]
+    python -m benchmarks.sales FOLDER [SALES [whole]]
     HEADWATER_ROOT=FOLDER headwater run
     python -m benchmarks.trace FOLDER sales-happy
 
 Writes the pipeline and its raw files, the same bytes each time: a year of sales as a file for each month, their prices
 by day, and the stores and products that they are joined with. A row of the feature table rests on some thousand sales
-of up to three months; each tenth says whether the buyer was happy, which is what the model learns.
+of up to three months; each tenth says whether the buyer was happy, which is what the model learns. `whole` makes one
+file of the year, and so tables of one partition.
 """
 
 from __future__ import annotations
@@ -129,40 +130,52 @@ sales.model(
 )
 '''
 
+# What makes the year one partition.
+WHOLE = {"    partitions=MONTHS,\n": "", "{partition}": "2020", ', look_back={"past": PAST}': ""}
 
-def main(folder: Path, count: int) -> None:
+
+def main(folder: Path, count: int, *, whole: bool) -> None:
     """Write the project and commit its code."""
+    pipeline = PIPELINE
+    for before, after in WHOLE.items() if whole else ():
+        pipeline = pipeline.replace(before, after)
     (folder / "assets").mkdir(parents=True)
     (folder / "assets" / "__init__.py").write_text('"""Pipelines."""\n')
-    (folder / "assets" / "sales.py").write_text(PIPELINE)
+    (folder / "assets" / "sales.py").write_text(pipeline)
     (folder / ".gitignore").write_text(".headwater/\n__pycache__/\n/data/\n")
     for path, frame in raw_files(count):
-        (folder / "data" / "raw" / "sales" / path).parent.mkdir(parents=True, exist_ok=True)
-        frame.write_csv(folder / "data" / "raw" / "sales" / path, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+        of_month = path.parent.name != ""
+        _append(frame, folder / "data" / "raw" / "sales" / (path.with_stem("2020") if whole and of_month else path))
     who = ("-c", "user.name=Benchmark", "-c", "user.email=benchmark@example.org", "-c", "commit.gpgsign=false")
     for command in (("init", "--quiet"), ("add", "--all"), (*who, "commit", "--quiet", "--message", "Sales")):
         subprocess.run(["git", "-C", str(folder), *command], check=True)
     print(f"{count:,} sales in {folder}")
 
 
-def raw_files(count: int) -> Iterator[tuple[str, pl.DataFrame]]:
+def _append(frame: pl.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        frame.write_csv(file, include_header=file.tell() == 0, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+
+
+def raw_files(count: int) -> Iterator[tuple[Path, pl.DataFrame]]:
     """The raw files by their paths; a sale is in the month in which it was made."""
     draw = np.random.default_rng(13)
     stores, products = _named("store", STORES), _named("product", PRODUCTS)
     yield (
-        "stores.csv",
+        Path("stores.csv"),
         stores.with_columns(region=_one_of("region", REGIONS, STORES, draw), size=_many(9, STORES, draw)),
     )
     yield (
-        "products.csv",
+        Path("products.csv"),
         products.with_columns(shelf=_one_of("shelf", 40, PRODUCTS, draw), weight=_many(5_000, PRODUCTS, draw)),
     )
     for month, (start, end) in enumerate(pairwise(STARTS)):
         name = f"{start:%Y-%m}.csv"
         rows = count * (month + 1) // 12 - count * month // 12
-        yield f"receipts/{name}", _receipts(start, end, rows, draw)
+        yield Path("receipts", name), _receipts(start, end, rows, draw)
         days = pl.select(day=pl.date_range(start.date(), end.date(), closed="left")).join(products, how="cross")
-        yield f"prices/{name}", days.select("product", "day", cents=_many(9_000, days.height, draw))
+        yield Path("prices", name), days.select("product", "day", cents=_many(9_000, days.height, draw))
 
 
 def _receipts(start: datetime, end: datetime, count: int, draw: np.random.Generator) -> pl.DataFrame:
@@ -205,4 +218,4 @@ def _many(most: int, count: int, draw: np.random.Generator) -> pl.Series:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else SALES)
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else SALES, whole="whole" in sys.argv[3:])
