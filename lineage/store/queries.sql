@@ -574,7 +574,14 @@ order by b.model, b.created_at desc;
 -- name: reached_predictions
 -- Predictions by these bundles, from these versions, or from these rows (made while they held what was asked about);
 -- all are counted, some listed: oldest first, so that a page stays what it was while others are made.
-with found as (
+with asked as materialized (
+    -- Once: hundreds of thousands of positions must not be taken out of JSON again for each prediction.
+    select g.dataset, g.partition, g.sha256, g.since, g.until, at.value::bigint as position
+    from jsonb_to_recordset(%(rows)s) as g (dataset text, partition text, sha256 text, since timestamptz,
+                                            until timestamptz, positions jsonb)
+    cross join lateral jsonb_array_elements_text(g.positions) at
+),
+found as (
     select p.prediction_id, r.ordinal, p.made_at, g.through = 'model' as by_model, g.through = 'training' as by_training,
            false as by_features
     from jsonb_to_recordset(%(bundles)s)
@@ -590,11 +597,8 @@ with found as (
     join prediction p on p.prediction_id = r.prediction_id and p.made_at >= g.since and p.made_at < g.until
     union all
     select p.prediction_id, r.ordinal, p.made_at, false, false, true
-    from jsonb_to_recordset(%(rows)s) as g (dataset text, partition text, sha256 text, since timestamptz,
-                                            until timestamptz, positions jsonb)
-    cross join lateral (select value::bigint as position from jsonb_array_elements_text(g.positions)) at
-    join prediction_row r using (dataset, partition, sha256, position)
-    join prediction p on p.prediction_id = r.prediction_id and p.made_at >= g.since and p.made_at < g.until
+    from asked join prediction_row r using (dataset, partition, sha256, position)
+    join prediction p on p.prediction_id = r.prediction_id and p.made_at >= asked.since and p.made_at < asked.until
 ),
 each as materialized (
     select prediction_id, ordinal, made_at, bool_or(by_model) as by_model, bool_or(by_training) as by_training,
