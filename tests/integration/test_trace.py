@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
-from lineage import asked, trace, tracer
+from lineage import trace
 from lineage.api import create_app as create_lineage_app
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.trace import Traces, to_json
+from lineage.tracing import asked, tracer
 from serving.gate import promote
 from serving.http import create_app as create_serving_app
 from serving.predict import Predictor
