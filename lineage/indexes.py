@@ -94,7 +94,7 @@ def _fits(folder: Path, state: _State) -> bool:
     names = {name for name, *_ in state} - {_MANIFEST}
     try:
         listed = json.loads((folder / _MANIFEST).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return False
     return isinstance(listed, dict) and listed == {name: sha256_file(folder / name) for name in names}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from lineage.proof.tracked import is_whole_listing, listings
 from lineage.spec import Step
 from lineage.store import version_of
 from lineage.tracing.ancestry import Identity, identity, recorded_version
-from lineage.versions import FileVersion, Version, sha256_file
+from lineage.versions import FileVersion, Version, obstacle, sha256_file
 
 _SHOWN = 4
 
@@ -26,8 +27,9 @@ _SHOWN = 4
 class Damage:
     """A file whose bytes are not the recorded ones, or a record that is not the signed one.
 
-    `version` is what it belongs to, "" for an index or one of DVC's listings. `found` is None when it is missing.
-    `fault` says what is wrong where that is not the sha256; `dependents` what rests on it.
+    `version` is what it belongs to, "" for an index or one of DVC's listings. `found` is None where there are no bytes;
+    `obstacle` says what is there instead. `fault` says what is wrong where that is not the sha256; `dependents` what
+    rests on it.
     """
 
     path: str
@@ -37,11 +39,12 @@ class Damage:
     expected: str
     found: str | None
     fault: str = ""
+    obstacle: str = ""
     dependents: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         place = f"{self.dataset}{f'[{self.partition}]' if self.partition else ''}"
-        state = "is missing" if self.found is None else f"has sha256 {self.found[:12]}…"
+        state = self.obstacle or "is missing" if self.found is None else f"has sha256 {self.found[:12]}…"
         said = f"{self.path} {self.fault or f'{state}, recorded for {place} as {self.expected[:12]}…'}"
         return f"{said}{f'; on it rest {_listed(self.dependents)}' if self.dependents else ''}"
 
@@ -68,11 +71,24 @@ class _Inspection:
     found: Foundation
     in_place: Mapping[Identity, frozenset[FileVersion]]
     hashes: dict[Path, str | None] = field(default_factory=dict)
+    unread: dict[Path, str] = field(default_factory=dict)
 
     def sha256(self, path: Path) -> str | None:
         if path not in self.hashes:
-            self.hashes[path] = sha256_file(path)
+            try:
+                self.hashes[path] = sha256_file(path)
+            except OSError as error:
+                # All other files are compared all the same.
+                self.hashes[path] = None
+                self.unread[path] = f"cannot be read ({error.strerror})"
         return self.hashes[path]
+
+    def damage(self, path: Path, key: Identity, expected: str, fault: str = "") -> Damage:
+        """What is said of a file whose bytes are not the expected ones."""
+        return Damage(self.name(path), *key, expected, self.sha256(path), fault, self.obstacle(path))
+
+    def obstacle(self, path: Path) -> str:
+        return self.unread.get(path) or (obstacle(path) if self.sha256(path) is None else "")
 
     def name(self, path: Path) -> str:
         root = self.space.root
@@ -91,7 +107,7 @@ def verify(space: Workspace, step: Step | None = None) -> Verified:
     bundles = [version for version in roots if _is_bundle(version)]
     damaged = [*_file_damages(look), *_manifest_damages(look, bundles), *_copy_damages(look, bundles)]
     if step is None:
-        damaged += [*_listing_damages(space), *_index_damages(look)]
+        damaged += [*_listing_damages(look), *_index_damages(look)]
     unique = tuple({(damage.path, damage.fault): damage for damage in damaged}.values())
     files = sum(1 for _ in found.files())
     return Verified(len(found.versions), files, len(bundles), _with_dependents(space, found, unique))
@@ -154,9 +170,10 @@ def _file_damages(look: _Inspection) -> Iterator[Damage]:
             places.append(look.space.root / file.path)
         for path in places:
             if (found := look.sha256(path)) != file.sha256:
-                freed = freed_on(look.space.store, file) if found is None and path == places[0] else None
+                is_gone = found is None and path == places[0] and not look.obstacle(path)
+                freed = freed_on(look.space.store, file) if is_gone else None
                 fault = f"is missing: freed by `headwater gc` on {freed}" if freed else ""
-                yield Damage(look.name(path), *identity(version), file.sha256, found, fault)
+                yield look.damage(path, identity(version), file.sha256, fault)
 
 
 def _manifest_damages(look: _Inspection, bundles: Iterable[Version]) -> Iterator[Damage]:
@@ -206,7 +223,7 @@ def _placed_manifest(look: _Inspection, version: Version, manifest: Manifest | N
                 f"is missing, for the bundle is older than signatures; run `headwater run {step}`",
             )
         elif data is not None and found != (expected := Manifest(data, b"").sha256):
-            yield Damage(name, *identity(version), expected, found)
+            yield look.damage(look.space.root / name, identity(version), expected)
 
 
 def _parts(manifest: Manifest | None) -> tuple[bytes | None, bytes | None]:
@@ -222,32 +239,34 @@ def _copy_damages(look: _Inspection, bundles: Iterable[Version]) -> Iterator[Dam
             if PurePosixPath(file.path).parent == inside:
                 path = folder / PurePosixPath(file.path).name
                 # Not every file of the folder is named by the bundle's own manifest, and only those are copied.
-                if (found := look.sha256(path)) not in (None, file.sha256):
-                    yield Damage(look.name(path), *identity(version), file.sha256, found)
+                is_there = look.sha256(path) is not None or look.obstacle(path)
+                if is_there and look.sha256(path) != file.sha256:
+                    yield look.damage(path, identity(version), file.sha256)
 
 
-def _listing_damages(space: Workspace) -> Iterator[Damage]:
+def _listing_damages(look: _Inspection) -> Iterator[Damage]:
     """DVC's listings of folders: in the cache by md5, and there only once DVC or a run put them there."""
-    for folder, md5 in listings(space.root):
-        path = space.objects.path(md5)
-        if path.exists() and not is_whole_listing(path, md5):
+    for folder, md5 in listings(look.space.root):
+        path = look.space.objects.path(md5)
+        if os.path.lexists(path) and not is_whole_listing(path, md5):
             dataset = folder.removeprefix("data/tables/").removeprefix("data/models/").removeprefix("data/raw/")
             fault = f"is damaged: DVC's listing of {folder}; remove it and run `headwater run`"
-            yield Damage(str(path.relative_to(space.root)), dataset, "", "", md5, sha256_file(path), fault)
+            yield look.damage(path, (dataset, "", ""), md5, fault)
 
 
 def _index_damages(look: _Inspection) -> Iterator[Damage]:
     """Indexes that are not what their manifest says. Nothing rests on them: the next trace builds them again."""
     for path in sorted((look.space.settings.home / "indexes").glob("??/*/manifest.json")):
         try:
-            listed = json.loads(path.read_bytes())
+            # Reading a pipe waits for who writes to it.
+            listed = json.loads(path.read_bytes() if path.is_file() else b"")
             wrong = [name for name in sorted(listed) if look.sha256(path.parent / name) != listed[name]]
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OSError):
             wrong = [path.name]
         for name in wrong:
             file = path.parent / name
             fault = f"is damaged: an index, which the next trace builds again; or remove {look.name(path.parent)}"
-            yield Damage(look.name(file), "", "", "", "", look.sha256(file), fault)
+            yield look.damage(file, ("", "", ""), "", fault)
 
 
 def _fault(key: Identity, path: str, fault: str) -> Damage:

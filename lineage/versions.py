@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,24 +67,41 @@ def digest_file(path: Path, name: str) -> FileVersion:
 
 
 def sha256_file(path: Path) -> str | None:
-    """sha256 (hex) of a file's bytes, None when there is no such file."""
+    """sha256 (hex) of a file's bytes, None when there is no such file: nothing, a folder, a pipe.
+
+    Raises OSError for a file that cannot be read.
+    """
     try:
+        # Asked before it is opened: opening a pipe waits for who writes to it.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
+def obstacle(path: Path) -> str:
+    """What stands where a file should, in words such as "is a folder"; "" where a file or nothing does."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a link to nothing" if path.is_symlink() else ""
+    if stat.S_ISREG(mode):
+        return ""
+    return "is a folder" if stat.S_ISDIR(mode) else "is no file"
+
+
 def known_sha256(path: Path) -> str | None:
-    """sha256 (hex) of a file's bytes as they were when this process read them last, None when there is no such file.
+    """sha256 (hex) of a file's bytes as they were when this process read them last, None when they cannot be had.
 
     Read again when the file's inode, size or times have changed, and not otherwise: for answers in milliseconds.
     """
     try:
         state = path.stat()
-    except FileNotFoundError:
+        return _sha256_of(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    except OSError:
         return None
-    return _sha256_of(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
 
 @lru_cache(maxsize=65_536)
@@ -96,7 +114,7 @@ def require_bytes(path: Path, expected: str, name: str) -> None:
     found = sha256_file(path)
     if found == expected:
         return
-    state = "is missing" if found is None else f"holds other bytes (sha256 {found[:12]}…)"
+    state = obstacle(path) or "is missing" if found is None else f"holds other bytes (sha256 {found[:12]}…)"
     raise IntegrityError(
         f"{name} {state}; its recorded version is {expected[:12]}…. Restore it with `headwater run` on the step "
         "that writes it; `headwater verify` shows everything affected.",

@@ -25,7 +25,7 @@ from lineage.objects import sync
 from lineage.plan import Workspace
 from lineage.proof.manifest import FORMAT, Manifest, read_manifest
 from lineage.proof.signing import PublicKey, fault, own_key, read_public_key, read_signature
-from lineage.versions import FileVersion, Version, sha256_file
+from lineage.versions import FileVersion, Version, obstacle, sha256_file
 
 _BUNDLE, _PROVENANCE, _SIGNATURE, _KEY = "bundle", "provenance.json", "manifest.sig", "public_key.pem"
 
@@ -157,7 +157,7 @@ def _parts(folder: Path) -> _Archive:
     beside = [folder.with_name(f"{folder.name}.{name}") for name in (_PROVENANCE, _SIGNATURE)]
     parts = _Archive(folder, beside[0], beside[1], None) if all(path.is_file() for path in beside) else exported
     for path in (parts.bundle, parts.provenance, parts.signature):
-        if not path.exists():
+        if not (path.is_dir() if path == parts.bundle else path.is_file()):
             raise NotFoundError(
                 f"{folder} is no exported bundle, for there is no {path}; make one with `headwater models export`."
             )
@@ -206,7 +206,7 @@ def _expected(record: Mapping[str, Any]) -> dict[str, str]:
 def _file_faults(bundle: Path, expected: Mapping[str, str]) -> Iterator[str]:
     for name, sha256 in sorted(expected.items()):
         if (found := sha256_file(bundle / name)) != sha256:
-            state = "is missing" if found is None else f"has sha256 {found[:12]}…"
+            state = obstacle(bundle / name) or "is missing" if found is None else f"has sha256 {found[:12]}…"
             yield f"{bundle / name} {state}, signed as {sha256[:12]}…"
     for path in sorted(bundle.iterdir()):
         if path.name not in expected:

@@ -51,8 +51,13 @@ def listings(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def is_whole_listing(path: Path, md5: str) -> bool:
-    """Whether a `.dir` object has the bytes of its name."""
-    return f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}{_FOLDER}" == md5
+    """Whether a `.dir` object is a file with the bytes of its name."""
+    try:
+        # Asked first: reading a pipe waits for who writes to it.
+        data = path.read_bytes() if path.is_file() else None
+    except OSError:
+        return False
+    return data is not None and f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}{_FOLDER}" == md5
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -1,8 +1,12 @@
 """Verify, trace and replay on the level of files: what a prediction rests on is all there, and was not changed."""
 
 import json
+import os
+import shutil
+import socket
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -76,6 +80,27 @@ def changed(*paths, to=None):
             if to == b"":
                 path.unlink()
         yield
+
+
+@contextmanager
+def in_place_of(path, make):
+    """What `make` makes stands in a file's place; the file is put back afterwards."""
+    away = path.rename(path.with_name("away"))
+    make(path)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        away.rename(path)
+
+
+def bind(path):
+    """A socket at `path`."""
+    with socket.socket(socket.AF_UNIX) as made:
+        # The name of a socket must be short.
+        place = f"/proc/self/fd/{(folder := os.open(path.parent, os.O_RDONLY))}/{path.name}"
+        made.bind(place)
+        os.close(folder)
 
 
 def kinds(shop, row_lineage):
@@ -165,6 +190,59 @@ def test_one_flipped_bit_is_found(shop, prediction, row_lineage, kind):
     assert damage.dataset in str(damage)
     assert [item for item in RESTS[kind] if item not in " ".join(damage.dependents)] == []
     assert verify(shop.space).damaged == ()
+
+
+@pytest.mark.parametrize("kind", RESTS)
+def test_a_folder_in_the_place_of_a_file_is_found(shop, prediction, row_lineage, kind):
+    """It is named as what it is, and everything else is compared."""
+    path, other = kinds(shop, row_lineage)[kind], shop.table("totals/all")
+
+    with in_place_of(path, Path.mkdir), changed(other):
+        found = {damage.path: str(damage) for damage in verify(shop.space).damaged}
+
+    assert found.keys() == {str(path.relative_to(shop.root)), str(other.relative_to(shop.root))}
+    if kind != "listing":
+        assert (
+            f"{path.relative_to(shop.root)} is a folder, recorded for shop/" in found[str(path.relative_to(shop.root))]
+        )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "is no file"),
+        (bind, "is no file"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
+    ],
+    ids=["pipe", "socket", "link"],
+)
+@pytest.mark.parametrize("kind", ["raw file", "stored table", "manifest", "served copy", "listing"])
+def test_what_is_no_file_is_found(shop, prediction, row_lineage, kind, make, said):
+    """Nothing waits for a pipe; what stands there is named."""
+    path = kinds(shop, row_lineage)[kind]
+
+    with in_place_of(path, make):
+        (damage,) = verify(shop.space).damaged
+
+    assert damage.path == str(path.relative_to(shop.root))
+    assert kind == "listing" or said in str(damage)
+
+
+def test_a_file_that_cannot_be_read_is_found(shop, prediction, monkeypatch):
+    """With what the system says of it; a trace goes by the cache's bytes."""
+    path, read = shop.raw("orders/2020-02"), Path.open
+
+    def refuse(self, *arguments, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    path.touch()
+    (damage,) = verify(shop.space).damaged
+
+    assert str(damage).startswith("data/raw/shop/orders/2020-02.csv cannot be read (Permission denied), recorded for ")
+    assert trace(shop.space, prediction)["complete"]
 
 
 def test_a_damaged_index_is_found(shop):
@@ -491,6 +569,22 @@ def test_lost_bytes_make_a_trace_incomplete(shop, prediction, gone):
     assert found["problems"][0] in said.out
     assert "NOT complete" in said.out
     assert (in_cache["complete"], in_place["complete"]) == (True, True)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_a_trace_needs_one_of_place_and_cache(shop, prediction, make):
+    """A folder in the place of a raw file or of its object is a missing file; in place of both, the trace says so."""
+    raw, stored = shop.raw("orders/2020-02"), stored_raw(shop)
+
+    with in_place_of(raw, make):
+        in_cache = trace(shop.space, prediction)
+        with in_place_of(stored, make):
+            nowhere = trace(shop.space, prediction)
+    with in_place_of(stored, make):
+        in_place = trace(shop.space, prediction)
+
+    assert (in_cache["complete"], in_place["complete"], nowhere["complete"]) == (True, True, False)
+    assert "data/raw/shop/orders/2020-02.csv" in nowhere["problems"][0]
 
 
 def test_a_correction_keeps_old_traces(shop, prediction):
