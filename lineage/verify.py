@@ -21,6 +21,7 @@ from lineage.tracing.ancestry import Identity, identity, recorded_version
 from lineage.versions import FileVersion, Version, obstacle, sha256_file
 
 _SHOWN = 4
+_IDENTITY = ("dataset", "partition", "version")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Damage:
 
     `version` is what it belongs to, "" for an index or one of DVC's listings. `found` is None where there are no bytes;
     `obstacle` says what is there instead. `fault` says what is wrong where that is not the sha256; `dependents` what
-    rests on it.
+    rests on it. `others` are further versions that recorded the same bytes; what something rests on comes first.
     """
 
     path: str
@@ -41,12 +42,18 @@ class Damage:
     fault: str = ""
     obstacle: str = ""
     dependents: tuple[str, ...] = ()
+    others: tuple[Identity, ...] = ()
 
     def __str__(self) -> str:
-        place = f"{self.dataset}{f'[{self.partition}]' if self.partition else ''}"
+        owners = ((self.dataset, self.partition, self.version), *self.others)
+        place = _listed(tuple(dict.fromkeys(_place(dataset, partition) for dataset, partition, _ in owners)))
         state = self.obstacle or "is missing" if self.found is None else f"has sha256 {self.found[:12]}…"
         said = f"{self.path} {self.fault or f'{state}, recorded for {place} as {self.expected[:12]}…'}"
         return f"{said}{f'; on it rest {_listed(self.dependents)}' if self.dependents else ''}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**vars(self), "others": [dict(zip(_IDENTITY, key, strict=True)) for key in self.others]}
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Verified:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**vars(self), "damaged": [vars(item) for item in self.damaged]}
+        return {**vars(self), "damaged": [item.to_json() for item in self.damaged]}
 
 
 @dataclass
@@ -108,9 +115,8 @@ def verify(space: Workspace, step: Step | None = None) -> Verified:
     damaged = [*_file_damages(look), *_manifest_damages(look, bundles), *_copy_damages(look, bundles)]
     if step is None:
         damaged += [*_listing_damages(look), *_index_damages(look)]
-    unique = tuple({(damage.path, damage.fault): damage for damage in damaged}.values())
     files = sum(1 for _ in found.files())
-    return Verified(len(found.versions), files, len(bundles), _with_dependents(space, found, unique))
+    return Verified(len(found.versions), files, len(bundles), tuple(_with_dependents(space, found, damaged)))
 
 
 def check_manifest(space: Workspace, version: Version) -> list[Damage]:
@@ -273,18 +279,25 @@ def _fault(key: Identity, path: str, fault: str) -> Damage:
     return Damage(path, *key, key[2], None, fault)
 
 
-def _with_dependents(space: Workspace, found: Foundation, damaged: tuple[Damage, ...]) -> tuple[Damage, ...]:
-    """`damaged` with what rests on each: tables, bundles, and how many predictions."""
-    counts = space.store.rows("prediction_counts") if damaged else []
-    return tuple(
-        replace(damage, dependents=_dependents(found, (damage.dataset, damage.partition, damage.version), counts))
-        for damage in damaged
-    )
+def _with_dependents(space: Workspace, found: Foundation, damaged: Iterable[Damage]) -> Iterator[Damage]:
+    """Each file once, with every version that recorded it and what rests on any: tables, bundles, how many predictions.
+
+    Versions with the same bytes share one object.
+    """
+    files: dict[tuple[str, str, str], dict[Identity, Damage]] = {}
+    for item in damaged:
+        owners = files.setdefault((item.path, item.fault, item.expected), {})
+        owners.setdefault((item.dataset, item.partition, item.version), item)
+    counts = space.store.rows("prediction_counts") if files else []
+    for owners in files.values():
+        first, *others = sorted(owners, key=lambda key: not _dependents(found, [key], counts))
+        yield replace(owners[first], dependents=_dependents(found, owners, counts), others=tuple(others))
 
 
-def _dependents(found: Foundation, key: Identity, counts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    made = found.dependents(key)
-    rows = sum(row["predictions"] for row in counts if not made.isdisjoint(pair := _pair(row)) or key in pair)
+def _dependents(found: Foundation, keys: Iterable[Identity], counts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    made = found.dependents(keys)
+    reached = made.union(keys)
+    rows = sum(row["predictions"] for row in counts if not reached.isdisjoint(_pair(row)))
     names = (_named(found.versions[item]) for item in sorted(made))
     return (*names, *([f"{rows:,} prediction{'s' * (rows != 1)}"] if rows else []))
 
@@ -297,7 +310,11 @@ def _pair(row: Mapping[str, Any]) -> set[Identity]:
 def _named(version: Version) -> str:
     if _is_bundle(version):
         return f"{version.dataset} {version.sha256[:12]}"
-    return f"{version.dataset}{f'[{version.partition}]' if version.partition else ''}"
+    return _place(version.dataset, version.partition)
+
+
+def _place(dataset: str, partition: str) -> str:
+    return f"{dataset}{f'[{partition}]' if partition else ''}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

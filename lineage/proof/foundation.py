@@ -37,10 +37,10 @@ class Foundation:
             lineage = (file for writing in self.writings.get(key, ()) for file in writing.lineage)
             yield from ((version, file) for file in dict.fromkeys((*version.files, *lineage)))
 
-    def dependents(self, key: Identity) -> set[Identity]:
-        """What was made from this version, directly or not."""
+    def dependents(self, keys: Iterable[Identity]) -> set[Identity]:
+        """What was made from any of these versions, directly or not."""
         found: set[Identity] = set()
-        queue = [key]
+        queue = [*keys]
         while queue:
             reached = self._readers.get(queue.pop(), set()) - found
             found |= reached

@@ -192,6 +192,27 @@ def test_one_flipped_bit_is_found(shop, prediction, row_lineage, kind):
     assert verify(shop.space).damaged == ()
 
 
+def test_an_object_of_two_versions_is_damaged_for_both(shop, prediction, row_lineage):
+    """Both are named, that on which something rests first, with all that rests on either; for programs as well."""
+    totals = shop.current("totals")
+    run = shop.store.row("run_that_wrote", **identity(totals), before=None)["run_id"]
+    path = row_lineage.path.replace("features", "totals")
+    own, same = shop.store.run_lineage(run), {**vars(row_lineage), "path": path}
+    record = "update run_output set lineage = '{}' where run_id = '{}' returning 1"
+    shop.query(record.format(json.dumps([*files_to_json(own), same]), run))
+    try:
+        with changed(shop.space.objects.path(row_lineage.md5)):
+            found = verify(shop.space)
+    finally:
+        shop.query(record.format(json.dumps(files_to_json(own)), run))
+
+    (damage,) = (item for item in found.damaged if not item.path.startswith("data/"))
+    (parsed,) = (item for item in found.to_json()["damaged"] if not item["path"].startswith("data/"))
+    assert "recorded for shop/features[2020-01], shop/totals as " in str(damage)
+    assert "on it rest shop/late_t0 " in str(damage)
+    assert parsed["others"] == [{"dataset": "shop/totals", "partition": "", "version": totals.sha256}]
+
+
 @pytest.mark.parametrize("kind", RESTS)
 def test_a_folder_in_the_place_of_a_file_is_found(shop, prediction, row_lineage, kind):
     """It is named as what it is, and everything else is compared."""
