@@ -211,18 +211,24 @@ def _matched(left: TrackedFrame, right: TrackedFrame, on: _Keys, how: str, *, nu
     )
     mine = [key.expr for key in on[0]]
     text = f"{how} join {_words(on)}"
+    own = {left.capture.column(): key.expr for key in on[0]}
     if how == "anti":
+        # Whatever it matches or not, a row of the other frame gets no further.
+        right.cut("join", f"anti {_words(on)}", right._next(right.plan.limit(0)))
         plan = left.plan.join(
             matches, left_on=mine, right_on=names, how="anti", nulls_equal=nulls_equal, maintain_order="left"
         )
         return left.cut("join", text, left._next(plan, rows=_behind(left, on[0])))
-    own = {left.capture.column(): key for key in mine}
+    link = Link((column,), found.to)
+    met = left.plan.select(**own)
+    kept = matches.join(met, left_on=names, right_on=list(own), how="semi", nulls_equal=nulls_equal)
+    groups, after = (TrackedFrame(left.capture, rows, Ways((link,), {}, frozenset())) for rows in (matches, kept))
+    groups.cut("join", _words(on), after)
     plan = (
         left.plan.with_columns(**own)
         .join(matches, left_on=list(own), right_on=names, how="inner", maintain_order="left", nulls_equal=nulls_equal)
         .drop(*own, *names, strict=False)
     )
-    link = Link((column,), found.to)
     theirs = {(link, name) for key in on[1] for name in (*key.columns, None)}
     return left.cut("join", text, left._next(plan, rows=_behind(left, on[0]) | theirs, links=[link]))
 

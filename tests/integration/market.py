@@ -251,8 +251,8 @@ def priced(movements: list[Row], products: list[Row], shops: list[Row], promos: 
     # What no row has met, until one has.
     reasons["products"] |= dict.fromkeys(range(len(products)), ("join", "product"))
     reasons["shops"] |= dict.fromkeys(range(len(shops)), ("join", "shop"))
-    reasons["promos"] |= dict.fromkeys(range(len(promos)), ("unmatched", ""))
-    reasons["banned"] |= dict.fromkeys(range(len(banned)), ("unmatched", ""))
+    reasons["promos"] |= dict.fromkeys(range(len(promos)), ("join", "on product"))
+    reasons["banned"] |= dict.fromkeys(range(len(banned)), ("join", "anti on product"))
     lost: list[tuple[str, set[tuple[str, int]]]] = []
     for number, row in enumerate(movements):
         matches = _equal(products, "product", row["product"])

@@ -109,7 +109,7 @@ def first(plain, place, **values):
         (("products", ""), {"product": "ink"}, "priced", "join", "on product"),
         (("products", ""), {"product": "ink"}, "features", "filter", 'col("grade")'),
         (("shops", ""), {"shop": "moon"}, "priced", "join", "on shop"),
-        (("banned", ""), {"product": "glue"}, "priced", "unmatched", "no row of the table"),
+        (("banned", ""), {"product": "glue"}, "priced", "join", "anti on product"),
         (("visits", FEBRUARY), {"shop": None}, "features", "window", "in no row's window"),
     ],
 )

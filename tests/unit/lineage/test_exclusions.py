@@ -151,7 +151,7 @@ def test_what_only_lies_between_windows_is_in_none(tmp_path):
 
 
 def test_semi_and_anti_joins_say_so(tmp_path):
-    """The other frame's rows that matched nothing are unmatched; those of an anti join have no part in any row."""
+    """The other frame's rows have their reason too: nothing matched them, or they stand in an anti join."""
 
     def step(rows, shops):
         return rows.join(shops.filter(pl.col("city") != "Bonn"), on="shop", how="semi")
@@ -162,9 +162,32 @@ def test_semi_and_anti_joins_say_so(tmp_path):
     )
 
     assert told(found["rows"]) == {"join: semi join on shop": [4, 5, 7]}
-    assert (found["shops"][3][0], found["shops"][2]) == ("filter", ("unmatched", "no row of the table came from it"))
+    assert (found["shops"][3][0], found["shops"][2]) == ("filter", ("join", "on shop"))
     assert told(anti["rows"]) == {"join: anti join on shop": [0, 1, 2, 3, 6, 7]}
-    assert {how for how, _ in anti["shops"].values()} == {"unmatched"}
+    assert told(anti["shops"]) == {"join: anti on shop": [0, 1, 2, 3]}
+
+
+def test_a_row_that_a_semi_join_met_is_missing_because_of_what_came_later(tmp_path):
+    """Rows of the other frame are missing with the last of their matches, with keys that are worked out or null too."""
+
+    def step(rows, shops):
+        met = rows.join(shops, left_on=pl.col("shop").str.to_uppercase(), right_on="name", how="semi", nulls_equal=True)
+        return met.filter(pl.col("amount") != 7)
+
+    names = pl.DataFrame({"name": ["N", "S", "X", "W", None]})
+    found = reasons(tmp_path, step, rows=ROWS, shops=names)
+
+    assert {row: how for row, (how, _) in found["shops"].items()} == {2: "join", 3: "filter"}
+    assert found["shops"][2][1].startswith("on ")
+
+
+def test_a_frame_joined_to_itself_has_the_reason_of_what_it_is_asked_for(tmp_path):
+    """Rows that an anti join drops are dropped by it, though they also stand in its other frame."""
+    found = reasons(
+        tmp_path, lambda rows: rows.join(rows.filter(pl.col("amount") > 4), on="shop", how="anti"), rows=ROWS
+    )
+
+    assert told(found["rows"]) == {"join: anti join on shop": [0, 1, 2, 3, 6, 7]}
 
 
 @pytest.mark.parametrize("joined", ["left", "full"])
