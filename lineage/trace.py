@@ -103,7 +103,10 @@ class Traces:
 
     def of(self, name: str, *, feature: str | None = None) -> dict[str, Any]:
         """The trace of a prediction (`ID`, `ID.i`), or of a row (`flights.features[2013-11]:1000`)."""
-        return self.row(name, feature=feature) if is_row(name) else self.prediction(name, feature=feature)
+        if is_row(name):
+            return self.row(name, feature=feature)
+        self.register.require_id(name)
+        return self.prediction(name, feature=feature)
 
     def prediction(self, name: str, *, feature: str | None = None) -> dict[str, Any]:
         """The trace of prediction `name` (`ID` or `ID.i`), or of the value of one of its features.

@@ -21,7 +21,7 @@ from lineage.errors import IntegrityError, NotFoundError
 from lineage.exclusions import reasons
 from lineage.gc import fate
 from lineage.impact import ReachedRows, distinct, impact, spans
-from lineage.names import dotted, find_version
+from lineage.names import dotted, find_version, find_versions, parse
 from lineage.tracing.ancestry import Identity, Origin, identity, recorded_version
 from lineage.tracing.forward import Touched, reached, touched
 from lineage.tracing.ranges import ranges
@@ -89,17 +89,42 @@ def find_row(tracer: Tracer, name: str) -> tuple[Version, int]:
     """
     match = _ROW.fullmatch(name)
     if match is None:
-        raise NotFoundError(f"{name!r} is no row; write it as flights/departures[2013-01]:826, the first row is 0.")
+        raise without_number(tracer, name) or NotFoundError(
+            f"{name!r} is no row; write it as flights/departures[2013-01]:826, the first row is 0."
+        )
     version, position = _named(tracer, match["name"]), int(match["row"])
     if _is_model(tracer, version):
-        raise NotFoundError(
-            f"{match['name']} is a model, which has no rows; `headwater impact {match['name']}` follows it."
-        )
+        raise _model_has_none(match["name"])
     count = len(_records(tracer, version)) if version.row_count is None else version.row_count
     if position >= count:
         known = f"rows 0 to {count - 1}" if count else "none"
         raise NotFoundError(f"{match['name']} has no row {position}; it has {count} rows ({known}).")
     return version, position
+
+
+def without_number(tracer: Tracer, text: str) -> NotFoundError | None:
+    """What is wrong with the name of a table, file or model that stands where a row's should, and how to write it; None
+    for a name of nothing on record."""
+    name = text.strip()
+    try:
+        parse(tracer.space, _recorded_name(name))
+    except NotFoundError:
+        return None
+    try:
+        known = find_versions(tracer.space, _recorded_name(name))
+    except NotFoundError as error:
+        return error
+    first = next((item for item in known if item.is_current), known[0]).version
+    if _is_model(tracer, first):
+        return _model_has_none(name)
+    partitions = {item.version.partition for item in known}
+    if len(partitions) > 1:
+        wanted = f"{dotted(first.dataset, min(partitions))}:0"
+        return NotFoundError(
+            f"{name} is of {len(partitions)} partitions; name a row of one, as in {wanted}, its first."
+        )
+    count = "" if first.row_count is None else f" of {first.row_count:,}"
+    return NotFoundError(f"{name} is no row, for it lacks the row's number; write {name}:0 for the first{count}.")
 
 
 def follow_forward(tracer: Tracer, version: Version, position: int) -> Reached:
@@ -299,11 +324,20 @@ def _together(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _named(tracer: Tracer, text: str) -> Version:
     """The version of a row's name: of a source, its raw file."""
-    path = text.partition("@")[0]
-    is_path = path.count("/") > 1 and not path.startswith((_RAW_FOLDER, "/")) and "[" not in path
-    version = find_version(tracer.space, f"{_RAW_FOLDER}{text}" if is_path else text).version
+    version = find_version(tracer.space, _recorded_name(text)).version
     origin = tracer.origin(version, None)
     return origin.inputs[0][1] if origin.inputs and origin.inputs[0][0] == "raw" else version
+
+
+def _recorded_name(text: str) -> str:
+    """A name as it is on record: a raw file's with the folder that may be left out."""
+    path = text.partition("@")[0]
+    is_path = path.count("/") > 1 and not path.startswith((_RAW_FOLDER, "/")) and "[" not in path
+    return f"{_RAW_FOLDER}{text}" if is_path else text
+
+
+def _model_has_none(name: str) -> NotFoundError:
+    return NotFoundError(f"{name} is a model, which has no rows; `headwater impact {name}` follows it.")
 
 
 def _is_model(tracer: Tracer, version: Version) -> bool:

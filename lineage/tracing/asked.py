@@ -12,7 +12,7 @@ from lineage.errors import NotFoundError
 from lineage.names import dotted
 from lineage.store import version_of
 from lineage.tracing.ancestry import Identity, identity, recorded_version
-from lineage.tracing.predictions import Prediction, find_prediction
+from lineage.tracing.predictions import Prediction, find_prediction, parse_id
 from lineage.tracing.recent import Recent
 from lineage.tracing.tracer import Tracer
 from lineage.versions import Version
@@ -44,6 +44,7 @@ class Register:
         """The row that a prediction (`ID`, `ID.i`) was made from, or a row by its own name."""
         if is_row(name):
             return self.row(*self.find_row(name), feature)
+        self.require_id(name)
         asked = self.predicted(find_prediction(self.tracer.space.store, name), feature)
         if asked is None:
             raise _client_sent(name)
@@ -80,6 +81,15 @@ class Register:
         if row is None:
             raise NotFoundError(f"{version.file.path} has not been read by a source; run `headwater run`.")
         return version_of(row), position
+
+    def require_id(self, name: str) -> None:
+        """Raise NotFoundError for what is no prediction's id; of a table without a row's number, how to write it."""
+        from lineage.where import without_number
+
+        try:
+            parse_id(name)
+        except NotFoundError as error:
+            raise without_number(self.tracer, name) or error from error
 
     def version(self, dataset: str, partition: str, sha256: str) -> Version:
         """A recorded version."""

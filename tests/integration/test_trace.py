@@ -169,6 +169,28 @@ def test_rows_of_tables_and_sources_are_traced(shop, traces):
     assert itself["values"]["at"] == "2020-02-05"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            "shop.totals",
+            r"shop\.totals is no row, for it lacks the row's number; write shop\.totals:0 for the first of 3\.",
+        ),
+        ("shop/features[2020-02]", r"write shop/features\[2020-02\]:0 for the first of 28\."),
+        ("shop.features", r"of 3 partitions; name a row of one, as in shop\.features\[2020-01\]:0, its first"),
+        ("data/raw/shop/orders/2020-02.csv", r"write data/raw/shop/orders/2020-02\.csv:0 for the first\."),
+        ("shop.features[2021-01]", "has no version of partition '2021-01'"),
+        (MODEL, "is a model, which has no rows"),
+        ("shop.nonsense", "is not a prediction's id"),
+    ],
+)
+def test_a_table_without_a_row_is_told_how_to_name_one(traces, asked, said):
+    """Whole traces and pages of records say the same."""
+    for ask in (traces.of, lambda name: traces.records(name, ("shop/orders", "2020-02"))):
+        with pytest.raises(NotFoundError, match=said):
+            ask(asked)
+
+
 # --- pages and many
 
 

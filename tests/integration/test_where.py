@@ -223,7 +223,11 @@ def test_a_row_of_a_table_is_followed_from_there(market, tracer):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("shop.sales[2020-02]", "is no row; write it as flights/departures[2013-01]:826"),
+        ("shop.sales[2020-02]", "lacks the row's number; write shop.sales[2020-02]:0 for the first of "),
+        ("shop/sales/2020-02.csv", "lacks the row's number; write shop/sales/2020-02.csv:0 for the first."),
+        ("shop.sales", "of 3 partitions; name a row of one, as in shop.sales[2020-01]:0, its first"),
+        ("shop.sale", "a model, which has no rows"),
+        ("nonsense", "is no row; write it as flights/departures[2013-01]:826"),
         ("shop.sales[2020-02]:-1", "is no row"),
         ("shop.sales[2020-02]:99999", "has no row 99999; it has "),
         ("shop.sales[2020-09]:1", "has no version of partition '2020-09'"),
