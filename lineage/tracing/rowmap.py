@@ -146,14 +146,13 @@ class RowMap:
     def _counted(self, stage: str, askers: np.ndarray, names: Iterable[str]) -> Mapping[str, Counted]:
         """The events that counted in these aggregates; for a few askers in all of them, and the last answer is kept: a
         trace asks about one feature after the other."""
-        past = self._held.past(stage)
         if len(askers) > _FEW:
-            return past.counted(self._held.asked(stage, askers), *names)
+            return self._held.past(stage).counted(self._held.asked(stage, askers), *names)
         key = (stage, askers.tobytes())
         # Another thread may put its own there meanwhile.
         last = self._last
         if last is None or last[0] != key:
-            last = self._last = (key, past.counted(self._held.asked(stage, askers)))
+            last = self._last = (key, self._held.past(stage).counted(self._held.asked(stage, askers)))
         return {name: last[1][name] for name in names}
 
     # All at once
