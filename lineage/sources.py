@@ -151,12 +151,15 @@ def _read_text(path: Path, source: Source, name: str) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         why = _not_utf8(data) or _ragged(data) or _first_line(error)
         raise SourceError(f"{name}: not readable as CSV ({why}).", str(path)) from error
-    # Polars renames a column that occurs twice.
+    # Polars renames a column that occurs twice, and leaves quotes within a quoted name twice.
     header = next(_records(data), [])
     _check_header(header, source, path, name)
-    if text.columns != header:
+    if wrong := _misread(text.columns, header):
         why = "its header holds a carriage return that ends no line; end lines with \\n or \\r\\n"
+        if b"\r" not in data.partition(b"\n")[0].removesuffix(b"\r"):
+            why = f"quotes leave open what the column {wrong[:_LONGEST]!r} is called; in a quoted name write each twice"
         raise SourceError(f"{name}: not readable as CSV ({why}).", str(path))
+    text.columns = header
     if _commas(text) != data.count(b","):
         why = _ragged(data) or "a row has too few values"
         raise SourceError(f"{name}: not readable as CSV ({why}).", str(path))
@@ -174,6 +177,14 @@ def _as_polars_reads_it(data: bytes) -> bytes:
     if b"\r" in data and b"\r," in data:
         data = _RETURNED.sub(lambda value: value[0] if value[1] else value[0] + b"\r", data)
     return data + b"\n" if data.endswith(b",") else data
+
+
+def _misread(found: list[str], header: list[str]) -> str | None:
+    """The first of Polars' names that is another column's than that of the header."""
+    if len(found) != len(header):
+        return found[0]
+    pairs = zip(found, header, strict=True)
+    return next((mine for mine, known in pairs if known not in (mine, mine.replace('""', '"'))), None)
 
 
 def _commas(text: pl.DataFrame) -> int:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lineage.errors import SourceError
 from lineage.sources import fetch, origin_bytes, origin_name, read
 from lineage.spec import COLUMN_TYPES, Fetch, Files, PackageFile, Source
+from lineage.tracing.records import open_records
 
 PLACE = "shop.orders[2020-01]: data/raw/orders.csv"
 MONTHS = [f"2013-{month:02d}" for month in range(1, 13)]
@@ -67,6 +68,18 @@ def test_every_record_is_a_row_in_its_place(tmp_path, data, rows):
 
     assert rows == frame.rows()
     assert {"a": pl.String, "b": pl.Int64} == frame.schema
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quoted_name_may_hold_quotes(tmp_path, end):
+    """It is the column that is called so, wherever it stands, and as a trace names it."""
+    data = end.join(['"a ""b""","i,""d",c""d', "1,x,2", ""]).encode()
+
+    frame = _read(tmp_path, data, **{'i,"d': "string", 'a "b"': "int64", 'c""d': "int64"})
+
+    assert [{'i,"d': "x", 'a "b"': 1, 'c""d': 2}] == frame.to_dicts()
+    records = open_records(tmp_path, tmp_path / "orders.csv", hashlib.sha256(data).hexdigest())
+    assert {*records.columns} == {*frame.columns}
 
 
 def test_every_line_of_one_column_is_a_row(tmp_path):
@@ -222,6 +235,8 @@ UNREADABLE = {
     "a row too short among carriage returns": (b"a,b\nx\ry,1\r\nz\r\n", "row 1 has 1 values, the header 2"),
     "lines ended by carriage returns": (b"a,b\rx,1\ry,2\r", "header holds a carriage return that ends no line"),
     "a carriage return in the header": (b"a,b\rx,1\ny,2\n", "header holds a carriage return that ends no line"),
+    "text after a quoted name": (b'a,"b"b\nx,1\n', "its header lacks 'b' and has undeclared 'bb'"),
+    "quotes that end no name": (b'a,""b\nx,1\n', "quotes leave open what the column '\"' is called"),
     "a carriage return before its comma": (b"a\r,b\nx,1\n", "its header lacks 'b'"),
     "a file cut off": (b"a,b\nx,1\ny", "row 1 has 1 values, the header 2"),
     "a quote never closed": (b'a,b\nx,1\n"y,2\nz,3\n', "not readable as CSV"),
