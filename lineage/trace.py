@@ -372,11 +372,15 @@ def _by_feature(
 
 
 def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:
-    """Raw files that have been changed or removed since: the trace stands on the bytes that the cache kept."""
+    """Raw files that have been changed or removed since: the trace stands on the bytes that the cache kept.
+
+    Where it has not kept them either, that is a problem.
+    """
     return [
         f"{version.file.path} has changed since; the bytes of version {version.sha256[:12]}… are in the cache"
         for _, version, _ in raw_files(origins)
         if known_sha256(space.root / version.file.path) != version.sha256
+        and known_sha256(_object(space.objects, version.file.md5)) == version.sha256
     ]
 
 

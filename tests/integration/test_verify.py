@@ -590,6 +590,8 @@ def test_lost_bytes_make_a_trace_incomplete(shop, prediction, gone):
     assert found["problems"][0] in said.out
     assert "NOT complete" in said.out
     assert (in_cache["complete"], in_place["complete"]) == (True, True)
+    assert (found["notes"], len(in_cache["notes"]), in_place["notes"]) == ([], 1, [])
+    assert "note " not in said.out
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
