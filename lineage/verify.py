@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lineage.dvc import lock_differences
 from lineage.gc import freed_on
 from lineage.plan import Workspace
 from lineage.proof.foundation import Foundation, foundation
 from lineage.proof.manifest import Manifest, is_older, manifest_paths, other_versions, other_ways, read_manifest
 from lineage.proof.signing import fault, key_path, known_key
 from lineage.proof.tracked import is_whole_listing, listings
+from lineage.run import is_current
 from lineage.spec import Step
 from lineage.store import version_of
 from lineage.tracing.ancestry import Identity, identity, recorded_version
@@ -58,12 +60,16 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verified:
-    """How many versions, files and signed manifests were compared, and what was damaged."""
+    """How many versions, files and signed manifests were compared, and what was damaged.
+
+    `lock` says where dvc.lock differs from the record, a sentence each: no data is damaged by that.
+    """
 
     versions: int
     files: int
     manifests: int
     damaged: tuple[Damage, ...]
+    lock: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -107,16 +113,27 @@ def verify(space: Workspace, step: Step | None = None) -> Verified:
     what that model's versions rest on.
 
     Compared are each version's objects in the cache and, of current versions, the files in their places, row lineage
-    included; signed manifests; the copies that are served; indexes.
+    included; signed manifests; the copies that are served; indexes; dvc.lock.
     """
     roots = _roots(space, step)
     look = _Inspection(space, found := foundation(space.store, roots), _in_place(space))
     bundles = [version for version in roots if _is_bundle(version)]
     damaged = [*_file_damages(look), *_manifest_damages(look, bundles), *_copy_damages(look, bundles)]
+    lock: tuple[str, ...] = ()
     if step is None:
         damaged += [*_listing_damages(look), *_index_damages(look)]
+        current = (file for files in look.in_place.values() for file in files)
+        lock = tuple(lock_differences(space, current, up_to_date=lambda each: _is_up_to_date(space, each)))
     files = sum(1 for _ in found.files())
-    return Verified(len(found.versions), files, len(bundles), tuple(_with_dependents(space, found, damaged)))
+    return Verified(len(found.versions), files, len(bundles), tuple(_with_dependents(space, found, damaged)), lock)
+
+
+def _is_up_to_date(space: Workspace, step: Step) -> bool:
+    try:
+        return is_current(space, step)
+    except OSError:
+        # A raw file that cannot be read is damaged, and named as such.
+        return False
 
 
 def check_manifest(space: Workspace, version: Version) -> list[Damage]:

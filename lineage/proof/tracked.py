@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from lineage.errors import IntegrityError, SettingsError
 from lineage.objects import Objects
 
 _FOLDER = ".dir"
+_LISTING = re.compile(r"[0-9a-f]{32}\.dir")
 
 
 def tracked_md5s(root: Path, objects: Objects) -> set[str]:
@@ -41,13 +44,15 @@ def tracked_md5s(root: Path, objects: Objects) -> set[str]:
 
 
 def listings(root: Path) -> Iterator[tuple[str, str]]:
-    """(folder, md5 of its listing) of every folder that the project's dvc.lock names as an output."""
+    """(folder, md5 of its listing) of every folder that the project's dvc.lock names as an output, as far as it can be
+    read."""
     path = root / "dvc.lock"
-    stages = (_read(path, root) or {}).get("stages") or {} if path.exists() else {}
-    for stage in stages.values():
-        for out in stage.get("outs") or []:
-            if str(out.get("md5", "")).endswith(_FOLDER):
-                yield out["path"], out["md5"]
+    with suppress(SettingsError, AttributeError, TypeError, KeyError):
+        stages = (_read(path, root) or {}).get("stages") or {} if path.is_file() else {}
+        for stage in stages.values():
+            for out in stage.get("outs") or []:
+                if _LISTING.fullmatch(str(out.get("md5", ""))):
+                    yield out["path"], out["md5"]
 
 
 def is_whole_listing(path: Path, md5: str) -> bool:

@@ -119,6 +119,13 @@ def test_clean_clones_have_the_same_lock(clones):
     ]
 
 
+def test_verify_finds_the_lock_as_it_was_written(ran, reproduced):
+    """By a run or by DVC."""
+    verified = [shop.cli("verify", "--json") for shop in (ran, reproduced)]
+
+    assert [(found.code, found.json["lock"]) for found in verified] == [(0, []), (0, [])]
+
+
 def test_dvc_has_nothing_to_do_after_a_run(ran):
     """What the runner wrote is what DVC would have written: status is clean, nothing runs, a commit changes nothing."""
     before = lock(ran)

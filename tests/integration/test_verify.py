@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 from collections import Counter
@@ -32,6 +33,7 @@ from serving.predict import Predictor
 MODEL = "shop-late-t0"
 KEY = "2020-02-5"
 BUNDLE = "data/models/shop/late_t0"
+TOTALS = "data/tables/shop/totals"
 
 
 @pytest.fixture(scope="module")
@@ -540,6 +542,91 @@ def test_a_missing_file_is_found(shop):
         (damage,) = verify(shop.space).damaged
 
     assert str(damage).startswith("data/tables/shop/totals/all.parquet is missing, recorded for shop/totals as ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (rf"({TOTALS}\n      hash: md5\n      md5: ).", r"\1x", f"shop-totals has the out {TOTALS} with md5 x"),
+        (rf"({TOTALS}(\n.*){{2}}\n      size: )", r"\g<1>1", f"shop-totals has the out {TOTALS} with size 1"),
+        (rf"{TOTALS}\n", "data/tables/shop/total\n", f"shop-totals has no out {TOTALS}"),
+        (
+            r"(metrics/shop/late_t0.json\n      hash: md5\n      md5: ).",
+            r"\1x",
+            "the out data/metrics/shop/late_t0.json with md5 x",
+        ),
+        (r"  shop-totals:", "  shop-totalz:", "has no entry of stage shop-totals, which is up to date"),
+        (r"cmd: headwater run shop.totals", "cmd: headwater run shop.totalz", "shop-totals has another cmd"),
+        (r"          code: (.)", "          code: x", "has another params"),
+        (r"    deps:\n    - path: data/raw", "    deps:\n    - path: data/rax", "shop-orders has another deps"),
+        (r"schema: '2.0'", "schema: '2.1'", "has no stages of schema 2.0"),
+        (r"stages:", "stages", "is not readable as YAML; restore it with `git checkout dvc.lock`"),
+    ],
+    ids=["md5", "size", "path", "metrics", "stage", "cmd", "params", "deps", "schema", "YAML"],
+)
+def test_a_lock_that_names_something_else_is_found(shop, headwater, before, after, said):
+    """It is said where dvc.lock differs, that no data is damaged, and what to run; then the entry is right again."""
+    path = shop.path("dvc.lock")
+    text = path.read_text()
+    flipped, count = re.subn(before, after, text, count=1)
+    path.write_text(flipped)
+    try:
+        code, out, _ = headwater("verify")
+        if "`headwater run " in out:
+            shop.run()
+            assert path.read_text().replace("  shop-totalz:", "  shop-totals:").startswith(text)
+    finally:
+        path.write_text(text)
+
+    assert (count, code, "0 damaged" in out, said in out) == (1, 1, True, True), out
+    assert "no data is damaged by that" in out
+    assert headwater("verify")[0] == 0
+
+
+def test_a_lock_of_other_stages_or_none_at_all_is_no_difference(shop):
+    """What a pipeline that is gone has left there is not compared; without a lock there is nothing to compare."""
+    path = shop.path("dvc.lock")
+    text = path.read_text()
+    path.write_text(f"{text}  old-table:\n    cmd: headwater run old.table\n")
+    try:
+        with_others = verify(shop.space).lock
+        path.unlink()
+        without = verify(shop.space).lock
+    finally:
+        path.write_text(text)
+
+    assert (with_others, without) == ((), ())
+
+
+def test_a_lock_that_a_run_left_alone_is_told_from_damage(shop):
+    """While another month of a table is stale its stage names the version before; the run that ends that mends it."""
+    path = shop.raw("visits/2020-01")
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"\n2020-01-27,", b"\n2020-01-27,9"))
+    try:
+        shop.run("visits")
+        table_is_stale = verify(shop.space)
+        shop.run("features", partition="2020-01")
+        month_is_stale = verify(shop.space)
+        shop.run("features")
+        model_is_stale = verify(shop.space)
+    finally:
+        path.write_bytes(before)
+        shop.run()
+
+    assert (table_is_stale.damaged, month_is_stale.damaged, model_is_stale.damaged) == ((), (), ())
+    (told,) = month_is_stale.lock
+    assert told.startswith("dvc.lock: stage shop-features has the out data/tables/shop/features with md5 ")
+    assert (table_is_stale.lock, model_is_stale.lock, verify(shop.space).lock) == ((), (), ())
+
+
+def test_a_folder_in_the_place_of_the_lock_is_named(shop):
+    """Everything else is compared."""
+    with in_place_of(shop.path("dvc.lock"), Path.mkdir), changed(shop.table("totals/all")):
+        found = verify(shop.space)
+
+    assert [damage.path for damage in found.damaged] == ["data/tables/shop/totals/all.parquet"]
+    assert found.lock == ("dvc.lock is a folder; restore it with `git checkout dvc.lock`.",)
 
 
 def test_the_command_says_what_is_damaged(shop):
