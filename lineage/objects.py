@@ -82,7 +82,7 @@ class Objects:
             return
         sync(path)
         path.chmod(_READ_ONLY)
-        path.replace(target)
+        _move(path, target)
         sync(target.parent)
 
     def adopt_copy(self, path: Path, file: FileVersion) -> None:
@@ -177,10 +177,18 @@ def _replacing(target: Path, mode: int, folder: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         temporary.chmod(mode)
-        temporary.replace(target)
+        _move(temporary, target)
         sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        path.replace(target)
+    except IsADirectoryError as error:
+        # The system names the file that would be moved, which is gone when somebody reads it.
+        raise IsADirectoryError(error.errno, error.strerror, str(target)) from error
 
 
 def _is_locked(path: Path) -> bool:
