@@ -1,7 +1,7 @@
 """The lineage service: OpenLineage events in, the graph out in Marquez's shapes, traces, and pages that draw both.
 
-A door: it translates HTTP to and from intake.py, projection.py, graph.py, catalog.py and answers.py. The only module
-of `lineage` that knows a web framework.
+A door: it translates HTTP to and from `lineage.projection` and the modules of `lineage.service`. The only module of
+`lineage` that knows a web framework.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `attach` gives an Attachment; as long as it is open, its URLs lead to a running server. Without DATABASE_URL
 any process attaches to the server under `<home>/postgres` or starts it, and the last one out stops it
-(keeper.py says how). With DATABASE_URL nothing is started; TLS is verified unless that server is local.
-roles.py says who may do what in the database, also where an external user may not create roles.
+(`lineage.server.keeper` says how). With DATABASE_URL nothing is started; TLS is verified unless that server is local.
+`lineage.server.roles` says who may do what in the database, also where an external user may not create roles.
 """
 
 from __future__ import annotations

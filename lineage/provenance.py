@@ -1,7 +1,8 @@
 """Provenance: how a version came to be, as plain JSON, for traces and for the signed manifest beside each bundle.
 
 A bundle holds content only, so that equal training gives equal bytes; who made it, when and from which commit stands
-in `<bundle>.provenance.json` beside it, signed by `<bundle>.manifest.sig`.
+in `<model>.provenance.json` beside it, signed by `<model>.manifest.sig`. A committed version's files are put into their
+places from here too (`publish`), with what is said of them.
 """
 
 from __future__ import annotations

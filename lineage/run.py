@@ -1,6 +1,6 @@
 """The one runner: read, compute, check, write, record. Nothing else in Headwater runs a step.
 
-Commit point of a step: objects into the cache, then one Postgres transaction (run, version, checks,
+How a step is committed: objects into the cache, then the commit point, one Postgres transaction (run, version, checks,
 events, what Dagster must hear), then files into place and dvc.lock. A crash before the transaction
 leaves nothing; after it, the next start finishes (`recover`).
 """

@@ -1,8 +1,8 @@
 """Tables as files: the pinned, streaming Parquet writer, and honest reading.
 
 What Polars leaves open is pinned here: rows in the order of the key, batches re-sliced to fixed row
-groups, one compression, one writer. The same rows give the same bytes at any thread count. The rows are the
-author's: a sum or mean of floats in a group_by depends on the order of additions, which Polars leaves open.
+groups, one compression, one writer. The same rows give the same bytes at any thread count. Which rows a step gives,
+down to the bits of its sums, is pinned by its tracked frames (`lineage.rows.pinning`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A row of a table computed again from only the source records behind it.
 
-The records are read from the recorded files, and each step of the way runs on nothing but the rows that the trace names
-for each of its inputs: what comes out at the end must be the stored row, bit for bit. That proves that a trace has left
-nothing out.
+The records are read from the recorded files, and each step of the way runs on nothing but the rows that the row maps
+name for each of its inputs, as a trace does: what comes out at the end must be the stored row, bit for bit. That proves
+that these leave nothing out.
 """
 
 from __future__ import annotations

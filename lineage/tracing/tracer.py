@@ -1,6 +1,6 @@
-"""Rows followed through all the steps of the way: from rows of a table to the records of raw files, and forwards.
+"""Rows followed back through all the steps of the way: from rows of a table to the records of raw files.
 
-Backwards goes from version to version, each time through the origins that the run wrote that made it
+The way goes from version to version, each time through the origins that the run wrote that made it
 (`lineage.tracing.rowmap`); a source's table has its file's records in their order. What has been looked up is kept,
 for runs and versions never change: asking again costs little.
 """
