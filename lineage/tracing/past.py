@@ -195,11 +195,6 @@ class Past:
         asked = self._asked(rows)
         return _answers(self._windows(names), lambda window: self._counted(window, asked))
 
-    def counts(self, rows: pl.DataFrame, *names: str) -> dict[str, Array]:
-        """How many (int64) they are for each of `rows`, without a list of them."""
-        asked = self._asked(rows)
-        return _answers(self._windows(names), lambda window: _lengths(*self._places(window, asked)))
-
     def outdated(self, window: Window, events: pl.DataFrame, ordinals: Array) -> Array:
         """The instant (int64) from which on each of `events` is no longer the latest of its keys that has a value.
 
@@ -378,10 +373,6 @@ def _together(first: Array, last: Array) -> Array:
     begins = np.flatnonzero(np.append(True, first[1:] > last[:-1])[: len(first)])
     runs = Lists.of_runs(first[begins], last[np.append(begins[1:], len(first))[: len(begins)] - 1])
     return runs.values
-
-
-def _lengths(first: Array, last: Array) -> Array:
-    return last - first
 
 
 def _gathered(ordinals: Array, kept: Array | None, first: Array, last: Array) -> Counted:

@@ -1,4 +1,4 @@
-"""Rows as runs and back: the same rows, whichever way they are said."""
+"""Rows as ranges: the same rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lineage.tracing.ranges import count, page, ranges, runs, union
+from lineage.tracing.ranges import ranges
 
 LAST = 2**32 - 1
 # Near each other, or as large as they get.
@@ -33,7 +33,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("rows", "expected"), TABLE)
-def test_neighbours_are_one_run(rows, expected):
+def test_neighbours_are_one_range(rows, expected):
     """First and last are both included, and both are plain numbers, as JSON wants them."""
     found = ranges(_array(rows))
 
@@ -42,29 +42,9 @@ def test_neighbours_are_one_run(rows, expected):
 
 
 @given(some)
-def test_runs_hold_the_rows_and_no_others(rows):
-    """Written out again they are the same rows, counted right, and as few runs as there can be."""
+def test_ranges_hold_the_rows_and_no_others(rows):
+    """Written out again they are the same rows, and as few ranges as there can be."""
     found = ranges(_array(rows))
 
     assert sorted(set(rows)) == [row for first, last in found for row in range(first, last + 1)]
-    assert len(set(rows)) == count(found)
     assert all(last + 1 < first for (_, last), (first, _) in pairwise(found))
-
-
-@given(st.lists(some, max_size=4))
-def test_a_union_is_the_set_of_all_rows(parts):
-    """Whatever the order of the parts and of the rows in them, in ascending order, each once."""
-    found = union(*(np.array(part, dtype=np.uint32) for part in parts))
-
-    assert np.uint32 == found.dtype
-    assert sorted({row for part in parts for row in part}) == found.tolist()
-
-
-@given(some, st.integers(0, 50), st.integers(0, 50))
-def test_pages_are_slices_of_the_rows(rows, offset, limit):
-    """Page after page gives every row once; after the last there is nothing."""
-    found = page(ranges(_array(rows)), offset=offset, limit=limit)
-
-    assert np.uint32 == found.dtype
-    assert sorted(set(rows))[offset : offset + limit] == found.tolist()
-    assert found.tolist() == page(runs(_array(rows)), offset=offset, limit=limit).tolist()
