@@ -20,6 +20,8 @@ from lineage.versions import FileVersion
 
 # So many rows are asked about by one trace, not by many at once.
 _FEW = 64
+# Those who asked the past whose questions are in memory at once, some hundred bytes each.
+_AT_ONCE = 1_000_000
 
 
 class Found(NamedTuple):
@@ -191,7 +193,7 @@ class RowMap:
         if not declared or not len(askers):
             return
         if marks.among is None:
-            counted = self._held.past(link.to).touched(self._held.asked(link.to, askers), *declared)
+            counted = self._counted_for_any(link.to, askers, declared)
         else:
             counted = counting(self._held, link, askers, {marks.input: [Touched(marks.among)]})
         if self._held.events(link.to):
@@ -199,6 +201,13 @@ class RowMap:
         else:
             columns = frozenset[str]().union(*declared.values())
             self._mark(link.to, columns, counted.astype(np.int64), marks)
+
+    def _counted_for_any(self, stage: str, askers: np.ndarray, names: Iterable[str]) -> np.ndarray:
+        """The events that counted for any of those who asked, each once; some of them after the other, so that a large
+        table takes no more memory than a part of it."""
+        past = self._held.past(stage)
+        parts = (askers[begin : begin + _AT_ONCE] for begin in range(0, len(askers), _AT_ONCE))
+        return np.unique(np.concatenate([past.touched(self._held.asked(stage, part), *names) for part in parts]))
 
 
 def _merged(found: Iterable[Found], count: int) -> list[Found]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime, timedelta
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from lineage.errors import IntegrityError
 from lineage.history import history, with_history
+from lineage.tracing import rowmap
 from lineage.tracing.rowmap import Found, RowMap
 from lineage.versions import FileVersion, sha256_file
 
@@ -125,6 +127,8 @@ def test_looks_into_the_past_lead_both_ways(tmp_path_factory, flights, past, dat
         came = [[place for place, ids in enumerate(behind) if (name, row) in ids] for row in range(len(frame))]
         assert came == [found.rows.forward(name, np.array([row])).tolist() for row in range(len(frame))]
         assert [bool(rows) for rows in came] == found.rows.reached(name, len(frame)).tolist()
+        with patch.object(rowmap, "_AT_ONCE", 3):
+            assert [bool(rows) for rows in came] == found.rows.reached(name, len(frame)).tolist()
         some = np.arange(0, len(frame), 2)
         assert sorted(set().union(*came[::2])) == found.rows.forward(name, some).tolist()
         assert [bool(rows) for rows in came[::2]] == found.rows.reached(name, len(frame), among=some)[some].tolist()
