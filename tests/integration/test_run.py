@@ -244,9 +244,11 @@ def test_a_panic_within_polars_leaves_the_version_before(edited_shop):
     before, current = edited_shop.contents(), edited_shop.current("totals")
     right = 'return orders.group_by("product").agg(pl.col("amount").sum())'
     width = 'pl.when(pl.col("amount") > 0).then(-1).otherwise(8)'
-    edited_shop.edit("assets/shop.py", right, f'{right}.with_columns(pl.col("product").str.zfill({width}))')
+    odd = f'{right}.with_columns(pl.col("product").str.zfill({width}))'
+    edited_shop.edit("assets/shop.py", right, odd)
 
     failed = edited_shop.cli("run", "shop.totals")
+    edited_shop.edit("assets/shop.py", odd, right)
 
     # Rust's own account of it stands before.
     assert failed.code == 1
