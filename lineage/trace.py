@@ -24,11 +24,12 @@ from lineage.objects import Objects
 from lineage.plan import Workspace
 from lineage.provenance import table_record, training_record
 from lineage.tracing.ancestry import Identity, Origin, ancestry, identity, raw_files
-from lineage.tracing.asked import AskedRow, Register, is_row
+from lineage.tracing.asked import AskedRow, Register
 from lineage.tracing.predictions import Prediction, find_prediction, find_predictions
 from lineage.tracing.recent import Recent
 from lineage.tracing.records import Records, open_records
 from lineage.tracing.rowids import Counted, SourceRows, row_ids, source_rows
+from lineage.tracing.rownames import is_row
 from lineage.tracing.story import bundle_record, check_record, features_record, prediction_record, step_record
 from lineage.tracing.tracer import Ask, Behind, Tracer
 from lineage.versions import FileVersion, Version, known_sha256
@@ -136,7 +137,7 @@ class Traces:
 
     def row(self, name: str, *, feature: str | None = None) -> dict[str, Any]:
         """The trace of a row by its name, `DATASET[PARTITION]:ROW` or `SOURCE/FILE:ROW`; see `table_row`."""
-        return self.table_row(*self.register.find_row(name), feature=feature)
+        return self.table_row(*self.register.find_table_row(name), feature=feature)
 
     def table_row(self, version: Version, position: int, *, feature: str | None = None) -> dict[str, Any]:
         """The trace of one row of a table's version, or of the value in one of its columns.

@@ -17,26 +17,21 @@ from uuid import UUID
 import numpy as np
 from psycopg.types.json import Jsonb
 
-from lineage.errors import IntegrityError, NotFoundError
+from lineage.errors import NotFoundError
 from lineage.exclusions import reasons
-from lineage.gc import fate
 from lineage.impact import ReachedRows, distinct, impact, spans
-from lineage.names import dotted, find_version, find_versions, parse
+from lineage.names import dotted
 from lineage.tracing.ancestry import Identity, Origin, identity, recorded_version
 from lineage.tracing.forward import Touched, reached, touched
 from lineage.tracing.ranges import ranges
-from lineage.tracing.records import Records, open_records
+from lineage.tracing.rownames import find_row, open_version
 from lineage.tracing.tracer import Tracer, extents
 from lineage.tracing.unpacked import Unpacked
 from lineage.versions import Version
 
-# Files below it are also called by the rest of their path.
-_RAW_FOLDER = "data/raw/"
 _ENDLESS = {"-infinity": datetime.min.replace(tzinfo=UTC), "infinity": datetime.max.replace(tzinfo=UTC)}
 # How a run fails whose suite refused what it wrote (lineage/run.py).
 _CHECK = re.compile(r"\S+: \d+ blocking checks? of suite ")
-# `flights/departures[2013-01]@3fa1b2c3:826`: a row by its number, as it ends the name of one.
-_ROW = re.compile(r"(?P<name>.+):(?P<row>\d{1,18})")
 
 
 @dataclass
@@ -75,56 +70,6 @@ def where(tracer: Tracer, name: str, *, limit: int = 100, offset: int = 0) -> di
         if not asked.items() <= table.items()
     ]
     return {**beyond, "tables": tables, "versions": [asked], "row": row, "dropped": found.dropped}
-
-
-def is_row(name: str) -> bool:
-    """Whether a name ends with a row's number."""
-    return _ROW.fullmatch(name) is not None
-
-
-def find_row(tracer: Tracer, name: str) -> tuple[Version, int]:
-    """The version and the position that `DATASET[PARTITION]:ROW` or `FILE:ROW` names.
-
-    @VERSION may stand before the colon. A row of a source is one of its raw file. Raises NotFoundError.
-    """
-    match = _ROW.fullmatch(name)
-    if match is None:
-        raise without_number(tracer, name) or NotFoundError(
-            f"{name!r} is no row; write it as flights/departures[2013-01]:826, the first row is 0."
-        )
-    version, position = _named(tracer, match["name"]), int(match["row"])
-    if _is_model(tracer, version):
-        raise _model_has_none(match["name"])
-    count = len(_records(tracer, version)) if version.row_count is None else version.row_count
-    if position >= count:
-        known = f"rows 0 to {count - 1}" if count else "none"
-        raise NotFoundError(f"{match['name']} has no row {position}; it has {count} rows ({known}).")
-    return version, position
-
-
-def without_number(tracer: Tracer, text: str) -> NotFoundError | None:
-    """What is wrong with the name of a table, file or model that stands where a row's should, and how to write it; None
-    for a name of nothing on record."""
-    name = text.strip()
-    try:
-        parse(tracer.space, _recorded_name(name))
-    except NotFoundError:
-        return None
-    try:
-        known = find_versions(tracer.space, _recorded_name(name))
-    except NotFoundError as error:
-        return error
-    first = next((item for item in known if item.is_current), known[0]).version
-    if _is_model(tracer, first):
-        return _model_has_none(name)
-    partitions = {item.version.partition for item in known}
-    if len(partitions) > 1:
-        wanted = f"{dotted(first.dataset, min(partitions))}:0"
-        return NotFoundError(
-            f"{name} is of {len(partitions)} partitions; name a row of one, as in {wanted}, its first."
-        )
-    count = "" if first.row_count is None else f" of {first.row_count:,}"
-    return NotFoundError(f"{name} is no row, for it lacks the row's number; write {name}:0 for the first{count}.")
 
 
 def follow_forward(tracer: Tracer, version: Version, position: int) -> Reached:
@@ -319,43 +264,6 @@ def _together(dropped: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-# --- names
-
-
-def _named(tracer: Tracer, text: str) -> Version:
-    """The version of a row's name: of a source, its raw file."""
-    version = find_version(tracer.space, _recorded_name(text)).version
-    origin = tracer.origin(version, None)
-    return origin.inputs[0][1] if origin.inputs and origin.inputs[0][0] == "raw" else version
-
-
-def _recorded_name(text: str) -> str:
-    """A name as it is on record: a raw file's with the folder that may be left out."""
-    path = text.partition("@")[0]
-    is_path = path.count("/") > 1 and not path.startswith((_RAW_FOLDER, "/")) and "[" not in path
-    return f"{_RAW_FOLDER}{text}" if is_path else text
-
-
-def _model_has_none(name: str) -> NotFoundError:
-    return NotFoundError(f"{name} is a model, which has no rows; `headwater impact {name}` follows it.")
-
-
-def _is_model(tracer: Tracer, version: Version) -> bool:
-    return version.row_count is None and bool(tracer.origin(version, None).inputs)
-
-
-def _records(tracer: Tracer, raw: Version) -> Records:
-    if (path := tracer.space.objects.find(raw.file)) is None:
-        raise IntegrityError(
-            f"{raw.file.path}: the bytes of version {raw.sha256[:12]}… are {fate(tracer.space, raw.file)}; "
-            "`dvc pull` may bring them back.",
-            raw.file.path,
-            raw.sha256,
-            None,
-        )
-    return open_records(tracer.space.settings.home, path, raw.file.sha256, name=raw.file.path)
-
-
 def _row(tracer: Tracer, version: Version, position: int) -> dict[str, Any]:
     """The row itself: of a raw file the record as it stands there."""
     said = {
@@ -367,6 +275,6 @@ def _row(tracer: Tracer, version: Version, position: int) -> dict[str, Any]:
     }
     if version.row_count is not None:
         return said
-    records = _records(tracer, version)
+    records = open_version(tracer, version)
     (values,) = records.values([position])
     return {**said, "columns": list(records.columns), "values": values}

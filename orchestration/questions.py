@@ -39,8 +39,9 @@ def diff(arguments: argparse.Namespace, settings: Settings) -> int:
 def impact(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater impact DATASET[@VERSION] | FILE | SOURCE:ROW`."""
     from lineage.impact import impact as reached_from
+    from lineage.tracing.rownames import is_row
     from lineage.tracing.tracer import Tracer
-    from lineage.where import is_row, where
+    from lineage.where import where
 
     with open_workspace(settings) as space:
         if is_row(arguments.name):

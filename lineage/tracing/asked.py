@@ -14,6 +14,7 @@ from lineage.store import version_of
 from lineage.tracing.ancestry import Identity, identity, recorded_version
 from lineage.tracing.predictions import Prediction, find_prediction, parse_id
 from lineage.tracing.recent import Recent
+from lineage.tracing.rownames import find_row, is_row, without_number
 from lineage.tracing.tracer import Tracer
 from lineage.versions import Version
 
@@ -43,7 +44,7 @@ class Register:
     def named(self, name: str, feature: str | None = None) -> AskedRow:
         """The row that a prediction (`ID`, `ID.i`) was made from, or a row by its own name."""
         if is_row(name):
-            return self.row(*self.find_row(name), feature)
+            return self.row(*self.find_table_row(name), feature)
         self.require_id(name)
         asked = self.predicted(find_prediction(self.tracer.space.store, name), feature)
         if asked is None:
@@ -70,10 +71,8 @@ class Register:
         before = self.before(version, datetime.now(UTC))
         return AskedRow(version, position, before, _columns((name for name, _ in version.fields), feature), feature)
 
-    def find_row(self, name: str) -> tuple[Version, int]:
+    def find_table_row(self, name: str) -> tuple[Version, int]:
         """The table's version and the row that are called so; a raw file's row is that of the source that read it."""
-        from lineage.where import find_row
-
         version, position = find_row(self.tracer, name)
         if version.row_count is not None:
             return version, position
@@ -84,8 +83,6 @@ class Register:
 
     def require_id(self, name: str) -> None:
         """Raise NotFoundError for what is no prediction's id; of a table without a row's number, how to write it."""
-        from lineage.where import without_number
-
         try:
             parse_id(name)
         except NotFoundError as error:
@@ -114,11 +111,6 @@ class Register:
         asked_at = datetime.now(UTC)
         row = self.tracer.space.store.row("runs_that_wrote_ended", **_parameters(key))
         return asked_at, row["ended_at"] if row else []
-
-
-def is_row(name: str) -> bool:
-    """Whether this is a row's name, such as `flights.features[2013-11]:1000`, and not a prediction's id."""
-    return ":" in name
 
 
 def _client_sent(name: str) -> NotFoundError:
