@@ -6,20 +6,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
+from lineage.api import create_app
 from lineage.server.cluster import open_cluster
+from lineage.settings import Settings
 from orchestration.services import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 PORTS = ("HEADWATER_UI_PORT", "HEADWATER_LINEAGE_PORT", "HEADWATER_SERVING_PORT")
+# How long a service in a thread may take to end.
+SERVICE_SECONDS = 60
 # What a shell of ours may have set, and a system under test must not see.
 FOREIGN = ("HEADWATER_", "DAGSTER_", "DATABASE_URL", "OPENLINEAGE_URL", "PYTHONPATH", "DVC_", "GIT_", "PG")
 # What makes of the example's year the two months that most tests can do with.
@@ -125,6 +131,27 @@ def wait_for(promise: Callable[[], Any], what: str, *, seconds: float = 60.0) ->
 def eventually() -> Callable[..., Any]:
     """`wait_for`, for tests: they cannot import from here."""
     return wait_for
+
+
+@pytest.fixture(scope="session")
+def lineage_service() -> Callable[[Settings], AbstractContextManager[str]]:
+    """Runs the lineage service of a project in a thread, while its URL is in use."""
+
+    @contextmanager
+    def serve(settings: Settings) -> Iterator[str]:
+        config = uvicorn.Config(create_app(settings, {}), port=0, log_level="warning", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            wait_for(lambda: server.started or not thread.is_alive(), "the lineage service answers")
+            assert thread.is_alive()
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(SERVICE_SECONDS)
+
+    return serve
 
 
 @pytest.fixture(scope="module")

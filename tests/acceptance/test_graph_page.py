@@ -3,16 +3,12 @@
 import re
 import shutil
 import subprocess
-import threading
-import time
 import uuid
 from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
-import uvicorn
 
-from lineage.api import create_app
 from lineage.projection import record_event
 from lineage.settings import Settings
 from lineage.store import Store
@@ -72,23 +68,15 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
+def url(tmp_path_factory, lineage_service):
     """A service over a store that knows FLOW."""
     home = tmp_path_factory.mktemp("page")
     settings = Settings(root=home, home=home)
     with Store(settings) as store, store.transaction():
         for number, step in enumerate(FLOW):
             record_event(store, event(number, *step), relay=False)
-    config = uvicorn.Config(create_app(settings, {}), port=0, log_level="warning", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(PATIENCE_SECONDS)
+    with lineage_service(settings) as url:
+        yield url
 
 
 def event(number, job, inputs, outputs, state):

@@ -10,9 +10,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-import uvicorn
 
-from lineage.api import create_app
 from lineage.discover import discover
 from lineage.plan import Workspace
 from lineage.ports import Ports
@@ -105,17 +103,10 @@ def _orders():
 
 
 @pytest.fixture(scope="module")
-def url(space):
+def url(space, lineage_service):
     """The lineage service of the shop."""
-    server = uvicorn.Server(uvicorn.Config(create_app(space.settings, {}), port=0, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(PATIENCE_SECONDS)
+    with lineage_service(space.settings) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
