@@ -1,0 +1,137 @@
+"""The four expectations of GX that ask which engine runs them, taught the Polars one.
+
+The three type expectations compare with the types of the engine they find, and know only GX's own.
+The quantile one answers with NumPy's bool, which no checkpoint can write as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+from great_expectations.expectations.core import (
+    ExpectColumnQuantileValuesToBeBetween,
+    ExpectColumnTypeToBe,
+    ExpectColumnValuesToBeInTypeList,
+    ExpectColumnValuesToBeOfType,
+)
+from great_expectations.expectations.metrics.util import get_dbms_compatible_column_names
+
+Validate = Callable[..., dict[str, Any]]
+
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
+_LISTS = (pl.List, pl.Array)
+
+# What suites that were written for other engines call a type, beside Polars' own names. NumPy's `int` and
+# `float` are 64 bits wide; SQL's and Spark's names do not say how wide Polars must hold them.
+_ALIASES: dict[str, Callable[[pl.DataType], bool]] = {
+    **dict.fromkeys(("int", "long"), lambda dtype: dtype == pl.Int64),
+    **dict.fromkeys(("float", "double"), lambda dtype: dtype == pl.Float64),
+    **dict.fromkeys(
+        ("integer", "bigint", "smallint", "tinyint", "integertype", "longtype", "shorttype", "bytetype"),
+        lambda dtype: dtype.is_integer(),
+    ),
+    **dict.fromkeys(("real", "double_precision", "floattype", "doubletype"), lambda dtype: dtype.is_float()),
+    **dict.fromkeys(
+        ("str", "str_", "string", "text", "char", "varchar", "stringtype", "object", "object_", "o"),
+        lambda dtype: dtype.base_type() in (*_TEXT, pl.Object),
+    ),
+    **dict.fromkeys(("bool", "bool_", "bit", "booleantype"), lambda dtype: dtype == pl.Boolean),
+    **dict.fromkeys(("date", "datetype"), lambda dtype: dtype == pl.Date),
+    **dict.fromkeys(
+        ("datetime", "timestamp", "timestamptype"),
+        lambda dtype: dtype.base_type() == pl.Datetime,
+    ),
+    # NumPy's has no time zone.
+    **dict.fromkeys(
+        ("datetime64", "datetime64[ns]", "datetime64[us]", "datetime64[ms]"),
+        lambda dtype: isinstance(dtype, pl.Datetime) and dtype.time_zone is None,
+    ),
+    **dict.fromkeys(("timedelta", "timedelta64", "timedelta64[ns]"), lambda dtype: dtype.base_type() == pl.Duration),
+    **dict.fromkeys(("bytes", "binarytype"), lambda dtype: dtype == pl.Binary),
+    **dict.fromkeys(("list", "arraytype"), lambda dtype: dtype.base_type() in _LISTS),
+    **dict.fromkeys(("dict", "structtype"), lambda dtype: dtype.base_type() == pl.Struct),
+    "category": lambda dtype: dtype.base_type() in (pl.Categorical, pl.Enum),
+    "decimaltype": lambda dtype: dtype.is_decimal(),
+}
+_POLARS = {
+    name.casefold(): getattr(pl, name) for name in pl.datatypes.__all__ if isinstance(getattr(pl, name, None), type)
+}
+
+
+def is_of_type(dtype: pl.DataType, name: str) -> bool | None:
+    """Whether a dtype is the one that a suite names; None for a name that nobody knows.
+
+    Known are Polars' names, with or without parameters (`Datetime`, `Datetime('us', 'UTC')`), and those of NumPy,
+    pandas, Python, SQL and Spark that have a counterpart.
+    """
+    written = name.strip()
+    if written in {str(dtype), repr(dtype)}:
+        return True
+    short = written.casefold()
+    if short in _ALIASES:
+        return _ALIASES[short](dtype)
+    if short in _POLARS:
+        return bool(dtype.base_type() == _POLARS[short])
+    return False if short.partition("(")[0] in _POLARS else None
+
+
+def _column_type(expectation: Any, metrics: dict[str, Any]) -> pl.DataType:
+    types = {each["name"]: each["type"] for each in metrics["table.column_types"]}
+    column = expectation.configuration.kwargs["column"]
+    found: pl.DataType = types[str(get_dbms_compatible_column_names(column, list(types)))]
+    return found
+
+
+def _of_types(expectation: Any, metrics: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
+    dtype = _column_type(expectation, metrics)
+    verdicts = [True] if names is None else [is_of_type(dtype, name) for name in names]
+    if all(verdict is None for verdict in verdicts):
+        raise ValueError(f"Unrecognized type: {', '.join(names or [])}; the column's type is {dtype}.")
+    return {"success": any(verdicts), "result": {"observed_value": str(dtype)}}
+
+
+def _of_one_type(expectation: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+    name = expectation.configuration.kwargs.get("type_")
+    return _of_types(expectation, metrics, None if name is None else [name])
+
+
+def _of_listed_types(expectation: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+    return _of_types(expectation, metrics, expectation.configuration.kwargs.get("type_list"))
+
+
+def _teach(kind: Any, answer: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> None:
+    own: Validate = kind._validate
+
+    def validate(self: Any, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:
+        if _is_polars(execution_engine):
+            return answer(self, metrics)
+        return own(self, metrics, runtime_configuration, execution_engine)
+
+    kind._validate = validate
+
+
+def _teach_plain_bools(kind: Any) -> None:
+    own: Validate = kind._validate
+
+    def validate(self: Any, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:
+        found = own(self, metrics, runtime_configuration, execution_engine)
+        if _is_polars(execution_engine):
+            details = found["result"]["details"]
+            details["success_details"] = [bool(each) for each in details["success_details"]]
+            found["success"] = bool(found["success"])
+        return found
+
+    kind._validate = validate
+
+
+def _is_polars(engine: Any) -> bool:
+    # By name: the engine imports this module.
+    return any(kind.__name__ == "PolarsExecutionEngine" for kind in type(engine).__mro__)
+
+
+_teach(ExpectColumnValuesToBeOfType, _of_one_type)
+_teach(ExpectColumnTypeToBe, _of_one_type)
+_teach(ExpectColumnValuesToBeInTypeList, _of_listed_types)
+_teach_plain_bools(ExpectColumnQuantileValuesToBeBetween)

@@ -1,0 +1,6 @@
+"""Great Expectations' metrics as Polars expressions; importing this package registers them."""
+
+from validations.metrics import aggregates, columns, distinct, queries, rows, tables
+
+for _room in (tables, aggregates, distinct, columns, rows, queries):
+    _room.register_all()

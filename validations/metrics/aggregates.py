@@ -1,0 +1,197 @@
+"""Metrics that reduce a column to one value: extremes, means, quantiles, distinct values, histograms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+from great_expectations.expectations.metrics.column_aggregate_metrics.column_outlier_statistics import (
+    IQR_METHOD,
+    OutlierStatistics,
+    validate_method,
+)
+
+from validations.metrics.domain import Domain, keyed
+from validations.metrics.registration import borrow, register
+from validations.scan import Fetched, Reduced
+
+INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
+HALF = 0.5
+QUARTILES = (0.25, 0.75)
+_BORROWED = (
+    "column.non_null_proportion",
+    "column.unique_proportion",
+    "column.descriptive_stats",
+    "column.partition",
+    "column_values.nonnull.count",
+    "column_values.null.count",
+    "column_values.match_regex.count",
+    "column_values.not_match_regex.count",
+)
+
+
+def _reduction(reduce: Callable[[pl.Expr], pl.Expr], finish: Callable[[Any], Any]) -> Callable[[Domain], Reduced]:
+    return lambda domain: Reduced(reduce(domain.values_of_column()), finish)
+
+
+def _number(value: Any) -> Any:
+    """Decimals as floats: GX reckons with bounds that JSON brought, and those are floats."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _moment(reduce: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]:
+    """A mean, sum or deviation; TypeError for a column that is no number, which Polars would answer with null."""
+
+    def want(domain: Domain) -> Reduced:
+        dtype = domain.dtype
+        if not (dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean or dtype == pl.Null):
+            raise TypeError(f"could not convert string to float: {domain.described()} is not numeric.")
+        return Reduced(reduce(domain.values_of_column()), _number)
+
+    return want
+
+
+def quantiles(domain: Domain) -> Reduced:
+    """The values at `quantiles`; where one falls between two rows, the nearest unless another way is named."""
+    way = domain.values.get("allow_relative_error") or "nearest"
+    if way not in INTERPOLATIONS:
+        raise ValueError(f"allow_relative_error is {way!r}; on Polars it is one of {', '.join(INTERPOLATIONS)}.")
+    wanted = domain.values["quantiles"]
+
+    def finish(found: dict[str, Any]) -> list[Any]:
+        return [_interpolated(found, at, quantile, way) for at, quantile in enumerate(wanted)]
+
+    return Reduced(_neighbours(domain.values_of_column(), wanted), finish)
+
+
+def _neighbours(values: pl.Expr, wanted: Sequence[float]) -> pl.Expr:
+    """How many values there are, and those before and after the place of each quantile, from one sort."""
+    places = pl.lit(pl.Series(wanted, dtype=pl.Float64)) * (values.count().cast(pl.Int64) - 1).clip(0)
+    around = places.floor().append(places.ceil()).cast(pl.Int64)
+    ordered = values.drop_nulls().sort()
+    return pl.struct(count=values.count(), around=ordered.gather(around, null_on_oob=True).implode())
+
+
+def _interpolated(found: dict[str, Any], at: int, quantile: float, way: str) -> Any:
+    """A quantile as NumPy reckons it, bit for bit."""
+    values, place = found["around"], quantile * max(found["count"] - 1, 0)
+    below, above = values[at], values[at + len(values) // 2]
+    if below is None or way == "lower":
+        return below
+    if way == "higher":
+        return above
+    if way == "nearest":
+        # Python's round, as NumPy's, takes the even one of two that are equally near.
+        return below if round(place) == math.floor(place) else above
+    share = place - math.floor(place)
+    if way == "midpoint":
+        share = 0.5 if share else 0.0
+    reach = above - below
+    return below + reach * share if share < HALF else above - reach * (1 - share)
+
+
+def _listed(values: list[Any] | None) -> list[Any]:
+    return values or []
+
+
+def outliers(domain: Domain) -> Reduced:
+    """GX's references and spread for the outlier expectation: the quartiles, or mean and standard deviation."""
+    method = domain.values["method"]
+    validate_method(method)
+    if not domain.dtype.is_numeric():
+        raise TypeError(f"Cannot detect outliers in {domain.described()}: it is not numeric.")
+    values = domain.values_of_column().cast(pl.Float64)
+    if method == IQR_METHOD:
+        return Reduced(_neighbours(values, QUARTILES), _between_quartiles)
+    return Reduced(pl.struct(center=values.mean(), spread=values.std()), _around_mean)
+
+
+def _between_quartiles(found: dict[str, Any]) -> Any:
+    low, high = (_finite(_interpolated(found, at, quartile, "linear")) for at, quartile in enumerate(QUARTILES))
+    spread = None if low is None or high is None else high - low
+    return OutlierStatistics(lower_reference=low, upper_reference=high, spread=spread)
+
+
+def _around_mean(found: dict[str, Any]) -> Any:
+    return OutlierStatistics.symmetric(center=_finite(found["center"]), spread=_finite(found["spread"]))
+
+
+def _finite(value: float | None) -> float | None:
+    """A number to measure from; nothing can be far from NaN or infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def histogram(domain: Domain) -> Reduced:
+    """How many values lie in each bin: all but the last are open to the right, as NumPy has it."""
+    bins = [float(edge) for edge in domain.values["bins"]]
+    values = domain.values_of_column()
+    below = [(values < edge).sum() for edge in bins[:-1]] + [(values <= bins[-1]).sum()]
+    counts = [(upper.cast(pl.Int64) - lower.cast(pl.Int64)) for lower, upper in pairwise(below)]
+    return Reduced(pl.concat_list(counts), _listed)
+
+
+def value_counts(domain: Domain) -> Fetched:
+    """How often each value occurs: a pandas Series by value, which is what GX's expectations reckon with."""
+    order = domain.values.get("sort") or "value"
+    if order not in {"value", "count", "none"}:
+        raise ValueError(f"sort is {order!r}; it must be 'value', 'count' or 'none'.")
+    if domain.values.get("collate") is not None:
+        raise ValueError("collate has no meaning on Polars; leave it out.")
+    return Fetched(keyed(domain, "value_counts"), _counted(domain), lambda found: _counts(found, order))
+
+
+def _counts(found: pl.DataFrame, order: str) -> Any:
+    import pandas as pd
+
+    if order != "none":
+        found = found.sort(order)
+    index = pd.Index(found["value"].to_list(), name="value")
+    return pd.Series(found["count"].to_list(), index=index, name="count", dtype="int64")
+
+
+def most_common(domain: Domain) -> Fetched:
+    """The values that occur most often, in order."""
+    counted = _counted(domain).filter(pl.col("count") == pl.col("count").max())
+    return Fetched(keyed(domain, "most_common"), counted, lambda found: found["value"].sort().to_list())
+
+
+def _counted(domain: Domain) -> pl.LazyFrame:
+    rows = domain.frame.select(value=domain.values_of_column()).drop_nulls()
+    return rows.group_by("value").agg(pl.len().alias("count"))
+
+
+def text_length(extreme: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]:
+    return lambda domain: Reduced(extreme(domain.values_of_column().str.len_chars()))
+
+
+def register_all() -> None:
+    register("column.max", _reduction(lambda values: values.max(), _number))
+    register("column.min", _reduction(lambda values: values.min(), _number))
+    for name, reduce in _MOMENTS:
+        register(name, _moment(reduce))
+    register("column.non_null_count", _reduction(lambda values: values.count(), int))
+    register("column.most_common_value", most_common)
+    register("column.quantile_values", quantiles)
+    register("column.outlier_statistics", outliers)
+    register("column.histogram", histogram)
+    register("column.value_counts", value_counts)
+    register("column_values.length.max", text_length(lambda lengths: lengths.max()))
+    register("column_values.length.min", text_length(lambda lengths: lengths.min()))
+    for name in _BORROWED:
+        borrow(name)
+
+
+_MOMENTS: Sequence[tuple[str, Callable[[pl.Expr], pl.Expr]]] = (
+    ("column.mean", lambda values: values.mean()),
+    ("column.sum", lambda values: values.sum()),
+    ("column.median", lambda values: values.median()),
+    ("column.standard_deviation", lambda values: values.std()),
+)
