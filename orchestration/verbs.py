@@ -58,9 +58,9 @@ def list_steps(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def validate(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater validate PATH --suite NAME`: 1 when a blocking expectation failed."""
-    from validations.check import validate_file
+    from validations.check import run_suite
 
-    report = validate_file(Path(arguments.path), _suite_file(arguments.suite, settings))
+    report = run_suite(_suite_file(arguments.suite, settings), Path(arguments.path))
     if arguments.json:
         _print_json(_report_json(report))
     else:

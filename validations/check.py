@@ -6,15 +6,16 @@ Great Expectations is imported when the first suite runs: importing this module 
 from __future__ import annotations
 
 import math
-import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lineage.errors import SourceError
+import polars as pl
+
 from lineage.ports import CheckReport, Expectation
+from validations.readers import open_frame, unreadable
 from validations.suite import SuiteFile, load_gx, read_suite
 
 # Facts are for a person's eye and for the lineage event: enough to recognize the fault, never the table.
@@ -23,54 +24,27 @@ SHOWN_VALUES = 5
 # GX keeps the context in use, and Python its warning filters, once for the whole process.
 _ONE_AT_A_TIME = threading.Lock()
 _COUNTS = ("observed_value", "element_count", "unexpected_count", "missing_count")
-_INTEGERS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 
 
 def run_suite(suite: Path, table: Path) -> CheckReport:
-    """What a suite (GX's own JSON) finds on a Parquet file, in the order of the suite.
+    """What a suite (GX's own JSON) finds on a file, in the order of the suite; `validations.readers` says which kinds.
 
     Null and NaN both count as missing. Severity `critical` blocks, `warning` and `info` do not. An
     expectation that raises has failed. Raises SettingsError for a suite, SourceError for a table that
     cannot be read.
     """
     promises = read_suite(suite)
+    frame = open_frame(table)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
-        results = _results(promises, table)
+        results = _results(promises, frame)
+    if any(_exception(result.exception_info) for result in results.values()):
+        _require_readable(frame, table)
     return CheckReport(
         promises.name, tuple(_expectation(item, results.get(item["id"])) for item in promises.expectations)
     )
 
 
-def validate_file(path: Path, suite: Path) -> CheckReport:
-    """What a suite finds on a .parquet or .csv file; in CSV, empty and NA mean null and types are inferred.
-
-    Raises SourceError naming a file that is missing, unreadable or of another kind.
-    """
-    if path.suffix.lower() == ".parquet":
-        return run_suite(suite, path)
-    if path.suffix.lower() != ".csv":
-        raise SourceError(f"{path} is neither .parquet nor .csv, so it cannot be validated.", str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / f"{path.stem}.parquet"
-        _convert_csv(path, table)
-        return run_suite(suite, table)
-
-
-def _convert_csv(path: Path, table: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.csv as pc
-    import pyarrow.parquet as pq
-
-    options = pc.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True)
-    rows = _read(path, "CSV", lambda: pc.read_csv(path, convert_options=options))
-    # Arrow takes a column that is not UTF-8 for binary, and no expectation can read that.
-    undecoded = [field.name for field in rows.schema if pa.types.is_binary(field.type)]
-    if undecoded:
-        raise SourceError(f"{path} is not UTF-8 in the columns {', '.join(undecoded)}; convert it.", str(path))
-    pq.write_table(rows, table)
-
-
-def _results(promises: SuiteFile, table: Path) -> dict[str, Any]:
+def _results(promises: SuiteFile, frame: pl.LazyFrame) -> dict[str, Any]:
     """GX's result of each expectation, by its id: GX itself orders them by column, failures first."""
     gx = load_gx()
     # A context costs 4 ms and keeps the frames it has seen: a new one each time forgets them.
@@ -78,39 +52,24 @@ def _results(promises: SuiteFile, table: Path) -> dict[str, Any]:
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     suite = gx.ExpectationSuite(name=promises.name, expectations=list(promises.expectations))
     form = {"result_format": "BASIC", "partial_unexpected_count": SHOWN_VALUES}
-    # Pandas warns of groups in the pattern, which GX does not want to extract.
-    warnings.filterwarnings("ignore", "This pattern is interpreted as a regular expression", UserWarning)
-    found = _batch(context, table).validate(suite, result_format=form)
+    found = _batch(context, frame).validate(suite, result_format=form)
     return {result.expectation_config.id: result for result in found.results}
 
 
-def _batch(context: Any, table: Path) -> Any:
-    """A Parquet file as a GX batch: the one place that knows which engine runs the expectations."""
-    asset = context.data_sources.add_pandas("tables").add_dataframe_asset("table")
-    return asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": _frame(table)})
-
-
-def _frame(table: Path) -> Any:
-    """A Parquet file in pandas, whose integers stay integers beside nulls."""
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")() for name in _INTEGERS}
-    kinds[pa.bool_()] = pd.BooleanDtype()
-    rows = _read(table, "Parquet", lambda: pq.ParquetFile(table).read())
-    return rows.to_pandas(types_mapper=kinds.get, ignore_metadata=True)
-
-
-def _read(path: Path, kind: str, reader: Callable[[], Any]) -> Any:
-    import pyarrow as pa
-
+def _require_readable(frame: pl.LazyFrame, table: Path) -> None:
+    """SourceError where it is the file's bytes, and no expectation, that made GX fail."""
     try:
-        return reader()
-    except FileNotFoundError as error:
-        raise SourceError(f"There is no file {path}.", str(path)) from error
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{path} is not readable as {kind} ({_first_line(error)}).", str(path)) from error
+        frame.select(pl.all().null_count()).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(table, error) from error
+
+
+def _batch(context: Any, frame: pl.LazyFrame) -> Any:
+    """A frame as a GX batch: the one place that knows which engine runs the expectations."""
+    import validations.datasource  # noqa: F401 - it teaches GX `add_polars`
+
+    asset = context.data_sources.add_polars("tables").add_dataframe_asset("table")
+    return asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
 
 
 def _expectation(configuration: Mapping[str, Any], result: Any) -> Expectation:

@@ -134,8 +134,21 @@ DEPARTURES = [
     ("no carrier", one(carrier=None), blocks("known", "carrier")),
     ("departed without a plane", one(DEPARTED, tailnum=None), blocks("known", "tailnum")),
     ("fleet numbers for planes", some(2, tailnum="0427"), blocks("regex", "tailnum")),
-    ("cancelled, yet delayed", one(ARRIVED, dep_time=None), blocks("none", "dep_delay"), blocks("none", "arr_time")),
-    ("cancelled, yet late", one(CANCELLED, arr_delay=5), blocks("none", "arr_delay"), warns("known", "air_time")),
+    # Twice: a delay without the time that it is measured at adds up to nothing either.
+    (
+        "cancelled, yet delayed",
+        one(ARRIVED, dep_time=None),
+        blocks("none", "dep_delay"),
+        warns("none", "dep_delay"),
+        blocks("none", "arr_time"),
+    ),
+    (
+        "cancelled, yet late",
+        one(CANCELLED, arr_delay=5),
+        blocks("none", "arr_delay"),
+        warns("none", "arr_delay"),
+        warns("known", "air_time"),
+    ),
     ("departed without a delay", one(DEPARTED, dep_delay=None), blocks("known", "dep_delay")),
     ("5 % diverted", some(5, arr_delay=None), blocks("known", "arr_delay")),
     ("30 % cancelled", some(30, **NOTHING), blocks("share", "dep_time")),
@@ -211,7 +224,12 @@ LEGS = [
     ("another weekday", one(weekday=pl.col("weekday") % 7 + 1), blocks("none", "weekday")),
     ("departed without a plane", one(ARRIVED, tailnum=None), blocks("known", "tailnum")),
     ("cancelled flights lost", only(~UNFLOWN), blocks("share", "dep_delay")),
-    ("cancelled, yet arrived", one(UNFLOWN, arrived_at=pl.col("arrives_at")), blocks("none", "arrived_at")),
+    (
+        "cancelled, yet arrived",
+        one(UNFLOWN, arrived_at=pl.col("arrives_at")),
+        blocks("none", "arrived_at"),
+        blocks("none", "arrived_at"),
+    ),
     (
         "known at the scheduled departure",
         every(departed_at=where_known("departed_at", "departs_at")),
@@ -251,7 +269,7 @@ FEATURES = [
     ("cancelled flights lost", only(ARRIVED), blocks("share", "arr_delay")),
 ]
 PUSHBACK = [
-    ("never pushed back", one(dep_delay=None), blocks("known", "dep_delay")),
+    ("never pushed back", one(dep_delay=None), blocks("known", "dep_delay"), blocks("none", "predicts_at")),
     ("5 % diverted", some(5, arr_delay=None, late=None), blocks("share", "arr_delay")),
     ("no time of prediction", one(predicts_at=None), blocks("known", "predicts_at")),
 ]
