@@ -72,6 +72,10 @@ def _verb(name: str) -> Verb:
         from orchestration.rows import ROWS
 
         return ROWS[name]
+    if name == "suite":
+        from orchestration.suites import suite
+
+        return suite
     from orchestration.verbs import VERBS
 
     return VERBS[name]
@@ -107,8 +111,24 @@ def _add_pipeline_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParse
     validate.add_argument("path", metavar="PATH", help="a Parquet or CSV file")
     validate.add_argument("--suite", required=True, metavar="NAME", help="pipeline/suite, or the path of a suite file")
     _json(validate)
+    _add_suite(verbs)
     dvc = _add(verbs, "dvc", "keep DVC's files in step with the declarations", "headwater dvc sync")
     dvc.add_argument("action", choices=("sync", "check"), help="write dvc.yaml and params.yaml, or fail when stale")
+
+
+def _add_suite(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    suite = _add(verbs, "suite", "draft suites, and check that they fit their tables", "headwater suite check")
+    actions = suite.add_subparsers(dest="action", required=True, metavar="propose|check")
+    text = "draft a suite from what a table holds"
+    propose = _add(actions, "propose", text, "headwater suite propose flights.legs --out suite.json")
+    propose.add_argument("table", metavar="TABLE", help="pipeline.step, or a Parquet or CSV file")
+    propose.add_argument("--partition", metavar="P", help="of a step, only this partition, for example 2013-03")
+    propose.add_argument("--out", metavar="FILE", help="write the suite into this file rather than print it")
+    propose.add_argument("--force", action="store_true", help="replace FILE where there is one")
+    text = "find expectations on columns that are gone, and suites that cannot be used"
+    check = _add(actions, "check", text, "headwater suite check flights/legs")
+    check.add_argument("suites", metavar="SUITE", nargs="*", help="pipeline/suite, or a suite's file; else all")
+    _json(check)
 
 
 def _add_tracing_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -28,13 +28,38 @@ class SuiteFile:
     expectations: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A suite's expectations as they stand in its file, whether or not they can be used; `errors` by position."""
+
+    expectations: tuple[Any, ...]
+    errors: Mapping[int, SettingsError]
+
+
 def read_suite(path: Path) -> SuiteFile:
     """The suite in a JSON file; SettingsError names the file, what is wrong in it, and the nearest names."""
+    name, entries = _entries(path)
+    return SuiteFile(name, tuple(_expectation(entry, at, path) for at, entry in enumerate(entries)))
+
+
+def examine_suite(path: Path) -> Examined:
+    """All of a suite in a JSON file, also what is wrong in it; SettingsError where it is no suite at all."""
+    _, entries = _entries(path)
+    errors: dict[int, SettingsError] = {}
+    for at, entry in enumerate(entries):
+        try:
+            _expectation(entry, at, path)
+        except SettingsError as error:
+            errors[at] = error
+    return Examined(tuple(entries), errors)
+
+
+def _entries(path: Path) -> tuple[str, list[Any]]:
     document = _document(path)
     name, entries = document.get("name"), document.get("expectations")
     if not isinstance(name, str) or not name or not isinstance(entries, list):
         raise SettingsError(f"{path} is no suite: it needs a `name` and a list of `expectations`.")
-    return SuiteFile(name, tuple(_expectation(entry, at, path) for at, entry in enumerate(entries)))
+    return name, entries
 
 
 @lru_cache(maxsize=1)
