@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import polars as pl
 
 from lineage.ports import CheckReport, Expectation
 from validations.readers import open_frame, unreadable
-from validations.suite import SuiteFile, load_gx, read_suite
+from validations.suite import Examined, examine_suite, load_gx
 
 # Facts are for a person's eye and for the lineage event: enough to recognize the fault, never the table.
 SHOWN_VALUES = 5
@@ -30,30 +30,49 @@ def run_suite(suite: Path, table: Path) -> CheckReport:
     """What a suite (GX's own JSON) finds on a file, in the order of the suite; `validations.readers` says which kinds.
 
     Null and NaN both count as missing. Severity `critical` blocks, `warning` and `info` do not. An
-    expectation that raises has failed. Raises SettingsError for a suite, SourceError for a table that
-    cannot be read.
+    expectation that raises, or that GX does not know, has failed; the others report. Raises SettingsError for
+    a file that is no suite, SourceError for a table that cannot be read.
     """
-    promises = read_suite(suite)
+    examined = examine_suite(suite)
     frame = open_frame(table)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
-        results = _results(promises, frame)
+        results = _results(examined, frame)
     if any(_exception(result.exception_info) for result in results.values()):
         _require_readable(frame, table)
-    return CheckReport(
-        promises.name, tuple(_expectation(item, results.get(item["id"])) for item in promises.expectations)
-    )
+    return CheckReport(examined.name, tuple(_reported(examined, results)))
 
 
-def _results(promises: SuiteFile, frame: pl.LazyFrame) -> dict[str, Any]:
+def _results(examined: Examined, frame: pl.LazyFrame) -> dict[str, Any]:
     """GX's result of each expectation, by its id: GX itself orders them by column, failures first."""
     gx = load_gx()
     # A context costs 4 ms and keeps the frames it has seen: a new one each time forgets them.
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    suite = gx.ExpectationSuite(name=promises.name, expectations=list(promises.expectations))
+    suite = gx.ExpectationSuite(name=examined.name, expectations=list(examined.usable.values()))
     form = {"result_format": "BASIC", "partial_unexpected_count": SHOWN_VALUES}
     found = _batch(context, frame).validate(suite, result_format=form)
     return {result.expectation_config.id: result for result in found.results}
+
+
+def _reported(examined: Examined, results: Mapping[str, Any]) -> Iterator[Expectation]:
+    for at, entry in enumerate(examined.entries):
+        if (error := examined.errors.get(at)) is not None:
+            yield _unusable(entry, error)
+        else:
+            yield _expectation(examined.usable[at], results.get(str(at)))
+
+
+def _unusable(entry: Any, error: Exception) -> Expectation:
+    """An expectation that nobody can check; it blocks unless it says that it would not."""
+    given = entry if isinstance(entry, Mapping) else {}
+    kwargs = given.get("kwargs")
+    return Expectation(
+        kind=str(given.get("type", "expectation")),
+        column=kwargs.get("column") if isinstance(kwargs, Mapping) else None,
+        success=False,
+        blocking=given.get("severity") not in {"warning", "info"},
+        observed={"exception": str(error)},
+    )
 
 
 def _require_readable(frame: pl.LazyFrame, table: Path) -> None:

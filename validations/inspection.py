@@ -134,7 +134,7 @@ def _inspect(space: Declared, suite: str, steps: Sequence[Step]) -> tuple[int, l
     except HeadwaterError as error:
         return 0, [*findings, Finding("suite", suite, _below(space, str(error)))]
     for at, problem in found.errors.items():
-        kind = found.expectations[at].get("type") if isinstance(found.expectations[at], dict) else None
+        kind = found.entries[at].get("type") if isinstance(found.entries[at], dict) else None
         told = _below(space, str(problem))
         findings.append(Finding("expectation", suite, told, None, at + 1, kind and str(kind)))
     for step in steps:
@@ -143,8 +143,8 @@ def _inspect(space: Declared, suite: str, steps: Sequence[Step]) -> tuple[int, l
             text = f"{suite}: {step.full_name} has no version in data/tables, so its columns are not known; run it."
             findings.append(Finding("unstored", suite, text, step.full_name))
         else:
-            findings += _lost(suite, step, found.expectations, columns)
-    return len(found.expectations), findings
+            findings += _lost(suite, step, found.entries, columns)
+    return len(found.entries), findings
 
 
 def _below(space: Declared, text: str) -> str:

@@ -1,7 +1,7 @@
 """Suite files: Great Expectations' own JSON, read strictly.
 
 GX drops an expectation that it cannot build and goes on; a promise that nobody checks is worse than
-none, so here it is an error that names the file.
+none, so here it is an error that names the file, and a check that failed.
 """
 
 from __future__ import annotations
@@ -30,28 +30,34 @@ class SuiteFile:
 
 @dataclass(frozen=True)
 class Examined:
-    """A suite's expectations as they stand in its file, whether or not they can be used; `errors` by position."""
+    """All of a suite's entries as they stand in its file, by position: GX configurations of those that can be
+    used, errors of the others."""
 
-    expectations: tuple[Any, ...]
+    name: str
+    entries: tuple[Any, ...]
+    usable: Mapping[int, Mapping[str, Any]]
     errors: Mapping[int, SettingsError]
 
 
 def read_suite(path: Path) -> SuiteFile:
     """The suite in a JSON file; SettingsError names the file, what is wrong in it, and the nearest names."""
-    name, entries = _entries(path)
-    return SuiteFile(name, tuple(_expectation(entry, at, path) for at, entry in enumerate(entries)))
+    examined = examine_suite(path)
+    for error in examined.errors.values():
+        raise error
+    return SuiteFile(examined.name, tuple(examined.usable.values()))
 
 
 def examine_suite(path: Path) -> Examined:
     """All of a suite in a JSON file, also what is wrong in it; SettingsError where it is no suite at all."""
-    _, entries = _entries(path)
+    name, entries = _entries(path)
+    usable: dict[int, Mapping[str, Any]] = {}
     errors: dict[int, SettingsError] = {}
     for at, entry in enumerate(entries):
         try:
-            _expectation(entry, at, path)
+            usable[at] = _expectation(entry, at, path)
         except SettingsError as error:
             errors[at] = error
-    return Examined(tuple(entries), errors)
+    return Examined(name, tuple(entries), usable, errors)
 
 
 def _entries(path: Path) -> tuple[str, list[Any]]:

@@ -299,26 +299,12 @@ MALFORMED = [
     ("[]", ["must be an object"]),
     ('{"expectations": []}', ["`name`"]),
     ('{"name": "x", "expectations": {}}', ["list of `expectations`"]),
-    ('{"name": "x", "expectations": ["expect"]}', ["expectation 1", "`kwargs`"]),
-    (
-        '{"name": "x", "expectations": [{"type": "expect_column_values_to_not_be_nul", "kwargs": {}}]}',
-        ["expectation 1", "'expect_column_values_to_not_be_nul'", "expect_column_values_to_not_be_null"],
-    ),
-    (
-        json.dumps({"name": "x", "expectations": [PASSING[0], promise("column_values_to_be_null", "a", mostl=1)]}),
-        ["expectation 2", "expect_column_values_to_be_null", "mostl"],
-    ),
-    (
-        json.dumps({"name": "x", "expectations": [promise("column_values_to_be_null", "a", "fatal")]}),
-        ["fatal", "critical"],
-    ),
-    (json.dumps({"name": "x", "expectations": [PASSING[0] | {"sevrity": "info"}]}), ["sevrity"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "named"), MALFORMED)
 def test_a_malformed_suite_is_refused_by_name(tmp_path, text, named):
-    """The error names the file, the expectation and what is wrong; GX itself would drop it and go on."""
+    """The error names the file and what is wrong in it."""
     path = tmp_path / "odd.json"
     path.write_text(text)
 
@@ -326,6 +312,38 @@ def test_a_malformed_suite_is_refused_by_name(tmp_path, text, named):
         run_suite(path, tmp_path / "table.parquet")
 
     assert [word for word in [str(path), *named] if word not in str(caught.value)] == []
+
+
+UNUSABLE = [
+    ("expect", ["expectation 2", "`kwargs`"]),
+    (
+        {"type": "expect_column_values_to_not_be_nul", "kwargs": {"column": "id"}},
+        ["expectation 2", "'expect_column_values_to_not_be_nul'", "expect_column_values_to_not_be_null"],
+    ),
+    (promise("column_values_to_be_null", "a", mostl=1), ["expectation 2", "expect_column_values_to_be_null", "mostl"]),
+    (promise("column_values_to_be_null", "a", "fatal"), ["fatal", "critical"]),
+    (PASSING[0] | {"sevrity": "info"}, ["sevrity"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entry", "named"), UNUSABLE, ids=range(len(UNUSABLE)))
+def test_an_expectation_that_cannot_be_used_has_failed(check, tmp_path, entry, named):
+    """It says which, in which file, and what is wrong; GX itself would drop it. The others still report."""
+    kept, failed, last = check(ROWS, PASSING[0], entry, PASSING[1]).expectations
+
+    assert (kept.success, failed.success, last.success) == (True, False, True)
+    assert failed.blocking
+    told = [str(tmp_path / "suite.json"), *named]
+    assert [word for word in told if word not in failed.observed["exception"]] == []
+
+
+def test_one_that_only_warns_does_so_when_it_cannot_be_used(check):
+    """A severity that does not block is kept to."""
+    entry = promise("column_values_to_be_nul", "id", "warning")
+
+    report = check(ROWS, entry)
+
+    assert (report.success, report.expectations[0].column) == (True, "id")
 
 
 def test_a_missing_suite_is_refused(tmp_path):
