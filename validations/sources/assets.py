@@ -5,6 +5,7 @@ What GX keeps of a batch (names, metadata, batch spec) is plain JSON and never h
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal
 
 from great_expectations.compatibility import pydantic
@@ -15,9 +16,10 @@ from great_expectations.datasource.fluent.batch_identifier_util import make_batc
 from great_expectations.datasource.fluent.batch_request import BatchRequest
 from great_expectations.datasource.fluent.interfaces import Batch, DataAsset
 from great_expectations.exceptions import InvalidBatchRequestError
-from great_expectations.exceptions.exceptions import BuildBatchRequestError
+from great_expectations.exceptions.exceptions import BuildBatchRequestError, NoAvailableBatchesError
 
 from validations.engine import lazy_frame
+from validations.sources import partitions
 
 FRAME = "dataframe"
 # What results of every data source of GX have here.
@@ -87,32 +89,71 @@ class PolarsFrameAsset(PolarsAsset):
         """A batch definition for the whole frame."""
         return self.add_batch_definition(name=name, partitioner=None)
 
-    def get_batch_parameters_keys(self, partitioner: Any = None) -> tuple[str, ...]:  # noqa: ARG002 - GX's signature
-        """`dataframe`."""
-        return (FRAME,)
+    def add_batch_definition_yearly(self, name: str, column: str, sort_ascending: bool = True) -> BatchDefinition:
+        """A batch a year, by a column of dates."""
+        return self._add_parted(name, partitions.YEARLY, column, sort_ascending)
+
+    def add_batch_definition_monthly(self, name: str, column: str, sort_ascending: bool = True) -> BatchDefinition:
+        """A batch a month, by a column of dates."""
+        return self._add_parted(name, partitions.MONTHLY, column, sort_ascending)
+
+    def add_batch_definition_daily(self, name: str, column: str, sort_ascending: bool = True) -> BatchDefinition:
+        """A batch a day, by a column of dates."""
+        return self._add_parted(name, partitions.DAILY, column, sort_ascending)
+
+    def get_batch_parameters_keys(self, partitioner: Any = None) -> tuple[str, ...]:
+        """`dataframe`, and `year` and so on for parts of it."""
+        return (FRAME, *(partitions.parameters(partitioner) if partitioner else ()))
 
     def build_batch_request(
         self, options: dict[str, Any] | None = None, batch_slice: Any = None, partitioner: Any = None
     ) -> BatchRequest:
-        """A request for the frame under `dataframe`; BuildBatchRequestError for anything else."""
-        if batch_slice is not None or partitioner is not None:
-            raise BuildBatchRequestError(f"the asset {self.name!r} has one batch, which is neither sliced nor parted.")
-        if not options or set(options) != {FRAME} or options[FRAME] is None:
+        """A request for the frame under `dataframe`, or a part of it; BuildBatchRequestError for anything else."""
+        keys = self.get_batch_parameters_keys(partitioner)
+        given = dict(options or {})
+        if given.get(FRAME) is None or not set(given) <= set(keys):
+            more = f", beside it {', '.join(keys[1:])}" if keys[1:] else ", and nothing else"
             raise BuildBatchRequestError(
-                f"the asset {self.name!r} needs its frame, and nothing else; "
-                f'run with batch_parameters={{"{FRAME}": frame}}.'
+                f'the asset {self.name!r} needs its frame{more}; run with batch_parameters={{"{FRAME}": frame}}.'
             )
         try:
-            lazy_frame(options[FRAME])
+            lazy_frame(given[FRAME])
         except TypeError as error:
             raise BuildBatchRequestError(f"the asset {self.name!r} got a wrong {FRAME!r}: {error}") from error
-        return BatchRequest(datasource_name=self.datasource.name, data_asset_name=self.name, options=options)
+        return BatchRequest(
+            datasource_name=self.datasource.name,
+            data_asset_name=self.name,
+            options=given,
+            batch_slice=batch_slice,
+            partitioner=partitioner,
+        )
 
     def get_batch_identifiers_list(self, batch_request: BatchRequest) -> list[dict[str, Any]]:
-        """One batch, named without its frame."""
-        return [make_batch_identifier(batch_request.options)]
+        """The batches that match the request, named without their frame."""
+        return [make_batch_identifier({**batch_request.options, **batch}) for batch in self._batches(batch_request)]
 
     def get_batch(self, batch_request: BatchRequest) -> Batch:
-        """The batch of the frame that the request brings."""
+        """The frame that the request brings, or the last part that matches; NoAvailableBatchesError if none does."""
         self._validate_batch_request(batch_request)
-        return self._batch(batch_request, BatchSpec(batch_data=batch_request.options[FRAME]))
+        batches = self._batches(batch_request)
+        if not batches:
+            raise NoAvailableBatchesError(f"The frame given to the asset {self.name!r} has no such batch.")
+        frame, partitioner, chosen = lazy_frame(batch_request.options[FRAME]), batch_request.partitioner, batches[-1]
+        if partitioner is not None:
+            frame = frame.filter(partitions.within(frame, partitioner, chosen))
+        request = copy.copy(batch_request)
+        request.options = {**batch_request.options, **chosen}
+        return self._batch(request, BatchSpec(batch_data=frame))
+
+    def _add_parted(self, name: str, parts: tuple[str, ...], column: str, ascending: bool) -> BatchDefinition:
+        return self.add_batch_definition(name=name, partitioner=partitions.by_column(parts, column, ascending))
+
+    def _batches(self, batch_request: BatchRequest) -> list[dict[str, Any]]:
+        if (partitioner := batch_request.partitioner) is None:
+            return [{}]
+        asked = {key: value for key, value in batch_request.options.items() if key != FRAME and value is not None}
+        try:
+            found = partitions.batches_of_column(lazy_frame(batch_request.options[FRAME]), partitioner, asked)
+        except ValueError as error:
+            raise InvalidBatchRequestError(f"The frame given to the asset {self.name!r}: {error}.") from error
+        return partitions.ordered(found, partitioner)[batch_request.batch_slice]

@@ -563,3 +563,22 @@ def test_what_is_told_of_a_frame_is_json(gx, tmp_path):
     assert run.to_json_dict()["meta"]["batch_spec"] == {"batch_data": "PolarsLazyFrame"}
     batch = definition.data.get_batch({"dataframe": marked})
     assert "a-row-of-the-frame" not in str(batch) + json.dumps(batch.metadata) + batch.id
+
+
+def test_a_frame_is_parted_by_a_column(gx, source):
+    """A month of a frame is a filter on it; without parameters the latest one is meant."""
+    days = [date(2013, month, day) for month in (1, 2, 11) for day in (1, 2)]
+    frame = pl.LazyFrame({"day": days, "n": range(6)})
+    monthly = source.add_dataframe_asset("frames by month").add_batch_definition_monthly("monthly", "day")
+
+    latest = monthly.get_batch({"dataframe": frame})
+    second = monthly.get_batch({"dataframe": frame, "year": 2013, "month": 2})
+
+    assert latest.data.dataframe.collect()["n"].to_list() == [4, 5]
+    assert second.data.dataframe.collect()["n"].to_list() == [2, 3]
+    assert [each["month"] for each in monthly.get_batch_identifiers_list({"dataframe": frame})] == [1, 2, 11]
+    assert (latest.metadata["year"], latest.metadata["month"], "dataframe" in latest.metadata) == (2013, 11, False)
+    with pytest.raises(gx.exceptions.exceptions.NoAvailableBatchesError, match="no such batch"):
+        monthly.get_batch({"dataframe": frame, "year": 2014})
+    with pytest.raises(gx.exceptions.InvalidBatchRequestError, match="no column 'day' to part batches by"):
+        monthly.get_batch({"dataframe": frame.rename({"day": "on"})})
