@@ -24,6 +24,9 @@ from validations.conditions import row_filter
 from validations.elsewhere import asset_frame
 from validations.scan import scan
 
+# A panic within Polars is no Exception.
+FAILURES = (Exception, pl.exceptions.PanicException)
+
 
 class PolarsBatchData(BatchData):  # type: ignore[misc]
     """A lazy frame and its schema, as GX keeps the data of a batch."""
@@ -145,14 +148,14 @@ class PolarsExecutionEngine(ExecutionEngine):  # type: ignore[misc]
         for metric in metrics:
             try:
                 resolved[metric.metric_configuration.id] = metric.metric_fn(**metric.metric_provider_kwargs)
-            except Exception as error:  # noqa: BLE001 - whatever a metric raises belongs to its expectation, not to the run
+            except FAILURES as error:  # whatever a metric raises belongs to its expectation, not to the run
                 failures.append((metric.metric_configuration, error))
         return resolved, failures
 
     def _bundled(self, metrics: Sequence[MetricComputationConfiguration]) -> tuple[dict[Any, Any], list[Any]]:
         try:
             return self.resolve_metric_bundle(metrics), []
-        except Exception as error:  # noqa: BLE001 - one value that cannot be cast must not cost the others
+        except FAILURES as error:  # one value that cannot be cast must not cost the others
             if len(metrics) == 1:
                 return {}, [(metrics[0].metric_configuration, error)]
         # Halves find the one that fails in fewer passes than one by one.
