@@ -6,20 +6,31 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lineage.spec import Step
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+# Who reads a suite for the rows that it puts aside; its code is part of that of the step.
+QUARANTINER = "validations.quarantine:rules"
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The result of one expectation, as plain data. `column` is None for table-level ones."""
+    """The result of one expectation, as plain data. `column` is None for table-level ones.
+
+    `quarantined` rows broke it and were put aside; what was observed is of those that went on.
+    """
 
     kind: str
     column: str | None
     success: bool
     blocking: bool
     observed: Mapping[str, Any]
+    quarantined: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,21 @@ class CheckReport:
     def failures(self) -> tuple[str, ...]:
         """One line for each blocking expectation that failed."""
         return tuple(describe(item) for item in self.expectations if item.blocking and not item.success)
+
+
+@dataclass(frozen=True)
+class QuarantineRule:
+    """An expectation whose broken rows are put aside: its place in the suite (from 0), what it says, and as Polars
+    expressions, never null, which rows break it and which it is about.
+
+    With `mostly`, it fails where a smaller share of the rows that it is about holds it.
+    """
+
+    expectation: int
+    text: str
+    broken: pl.Expr
+    about: pl.Expr
+    mostly: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +100,12 @@ class Checker(Protocol):
     def __call__(self, suite: Path, table: Path) -> CheckReport: ...
 
 
+class Quarantiner(Protocol):
+    """Reads the expectations of a suite that put rows aside, for a table of this schema."""
+
+    def __call__(self, suite: Path, schema: pl.Schema) -> tuple[QuarantineRule, ...]: ...
+
+
 class Trainer(Protocol):
     """Trains the model of `step` from the table's files and writes its bundle into `folder`.
 
@@ -98,11 +130,17 @@ class Ports:
 
     checker: str = "validations.check:run_suite"
     scorer: str = "serving.predict:score"
+    quarantiner: str = QUARANTINER
 
     def check(self, suite: Path, table: Path) -> CheckReport:
         """Run a suite with the configured checker."""
         report: CheckReport = resolve(self.checker)(suite, table)
         return report
+
+    def rules(self, suite: Path, schema: pl.Schema) -> tuple[QuarantineRule, ...]:
+        """The expectations of a suite that put rows aside; asked only of a suite that marks any."""
+        found: tuple[QuarantineRule, ...] = resolve(self.quarantiner)(suite, schema)
+        return found
 
     def train(
         self, step: Step, trainer: str, tables: tuple[Path, ...], folder: Path, training: Training
@@ -136,6 +174,8 @@ __all__ = [
     "Checker",
     "Expectation",
     "Ports",
+    "QuarantineRule",
+    "Quarantiner",
     "Scorer",
     "TrainedBundle",
     "Trainer",

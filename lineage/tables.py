@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 
 from lineage.batches import batches
 from lineage.errors import StepFailedError
+from lineage.quarantine import COLUMNS, Screen
 from lineage.rows.origins import parquet_writer
+from lineage.versions import Version, digest_file
 
 ROWS_PER_GROUP = 131_072
 
@@ -76,6 +78,91 @@ def write_table(
     return Written(rows, tuple((name, str(kind)) for name, kind in schema.items()))
 
 
+def write_parted(
+    frame: pl.LazyFrame,
+    paths: tuple[Path, Path],
+    rows_paths: tuple[Path, Path],
+    *,
+    screen: Screen,
+    key: Sequence[str],
+    keep_order: bool,
+    beside: Mapping[str, str],
+) -> tuple[Written, Written]:
+    """Stream `frame` in one pass into two Parquet files: the rows that hold the rules of `screen`, and those put aside.
+
+    Order, bytes and `beside` are as of `write_table`, each table's columns of `beside` go into its own of `rows_paths`.
+    """
+    kinds = frame.collect_schema()
+    schema = pl.Schema({name: kind for name, kind in kinds.items() if name not in beside})
+    schemas = schema, pl.Schema({**schema, **COLUMNS})
+    if taken := [name for name in COLUMNS if name in schema]:
+        raise ValueError(f"its column {taken[0]!r} is called as one of its quarantine; rename it")
+    if unknown := [name for name in key if name not in schema]:
+        raise ValueError(f"its key names column {unknown[0]!r}; the frame has {', '.join(schema)}")
+    ordered = frame if keep_order else _ordered(frame, key, schema)
+    with ExitStack() as held:
+        kept, aside = (
+            _Sink(held, path, rows_path, _arrow_schema(each), beside)
+            for path, rows_path, each in zip(paths, rows_paths, schemas, strict=True)
+        )
+        for batch in batches(ordered.select(*schema, *beside)):
+            for sink, part in zip((kept, aside), screen.part(batch), strict=True):
+                sink.add(part)
+        kept.finish()
+        aside.finish()
+    return tuple(  # type: ignore[return-value]
+        Written(sink.rows, tuple((name, str(kind)) for name, kind in each.items()))
+        for sink, each in zip((kept, aside), schemas, strict=True)
+    )
+
+
+def _ordered(frame: pl.LazyFrame, key: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
+    return frame.sort(list(key) or _total_order(schema), nulls_last=True, maintain_order=True)
+
+
+@dataclass
+class _Sink:
+    """A table's file and that of where its rows came from, written in groups of exactly ROWS_PER_GROUP rows."""
+
+    held: ExitStack
+    path: Path
+    rows_path: Path
+    schema: pa.Schema
+    beside: Mapping[str, str]
+    rows: int = 0
+    _pending: list[pa.Table] = field(default_factory=list)
+    _waiting: int = 0
+
+    def __post_init__(self) -> None:
+        writer = pq.ParquetWriter(self.path, self.schema, compression="zstd", write_statistics=True)
+        positions = pa.schema([(name, pa.uint32()) for name in self.beside.values()])
+        self._writer = self.held.enter_context(writer)
+        self._row_writer = self.held.enter_context(parquet_writer(self.rows_path, positions))
+        self._both = pa.schema([*self.schema, *((name, pa.uint32()) for name in self.beside)])
+
+    def add(self, part: pl.DataFrame) -> None:
+        """Rows, with the columns of `beside`."""
+        if part.height:
+            self._pending.append(part.select(self._both.names).to_arrow().cast(self._both))
+            self._waiting += part.height
+        while self._waiting >= ROWS_PER_GROUP:
+            merged = pa.concat_tables(self._pending).combine_chunks()
+            self._write(merged.slice(0, ROWS_PER_GROUP))
+            self._pending, self._waiting = [merged.slice(ROWS_PER_GROUP)], self._waiting - ROWS_PER_GROUP
+
+    def finish(self) -> None:
+        """Write what is left; of no rows at all an empty group."""
+        if self._waiting or not self.rows:
+            empty = pa.Table.from_batches([], self._both)
+            self._write(pa.concat_tables([empty, *self._pending]).combine_chunks())
+
+    def _write(self, group: pa.Table) -> None:
+        self._writer.write_table(group.select(self.schema.names), row_group_size=ROWS_PER_GROUP)
+        rows = group.select(list(self.beside)).rename_columns(self.beside)
+        self._row_writer.write_table(rows, row_group_size=ROWS_PER_GROUP)
+        self.rows += group.num_rows
+
+
 def check_key(path: Path, key: Sequence[str], step: str, partition: str | None) -> None:
     """Raise StepFailedError, with an example, unless `key` is unique and never null in the file."""
     if not key:
@@ -92,6 +179,22 @@ def check_key(path: Path, key: Sequence[str], step: str, partition: str | None) 
         found = again.row(0, named=True)
         what = f"is not unique: {found.pop(_COUNT)} rows have {_example(found)}; add a column to it or deduplicate"
         raise StepFailedError(f"{place}: its key {'+'.join(key)} {what}.", step, partition)
+
+
+def table_path(dataset: str, partition: str) -> str:
+    """Where a table's partition stands, relative to the root."""
+    return f"data/tables/{dataset}/{partition or 'all'}.parquet"
+
+
+def rows_folder(dataset: str, partition: str) -> str:
+    """The name of the folder of files that say where the rows of a table's partition came from."""
+    return f"data/rows/{dataset}/{partition or 'all'}"
+
+
+def table_version(dataset: str, partition: str, path: Path, written: Written) -> Version:
+    """The version of a table's partition whose file lies at `path`."""
+    file = digest_file(path, table_path(dataset, partition))
+    return Version(dataset, partition, file.sha256, (file,), row_count=written.row_count, fields=written.fields)
 
 
 def _example(row: Mapping[str, Any]) -> str:
