@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lineage.errors import SettingsError
+from validations.actions import QUARANTINE, action_of, require_by_row, severity_of
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,11 @@ def _expectation(entry: Any, position: int, path: Path) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
         raise SettingsError(f"{where} must be an object with `type` and `kwargs`.")
     _require_known(str(entry.get("type")), where)
-    configuration = {**entry, "severity": entry.get("severity") or "critical", "id": str(position)}
-    _require_buildable(configuration, f"{where} ({entry['type']})")
+    named = f"{where} ({entry['type']})"
+    configuration = {**entry, "severity": severity_of(entry, named), "id": str(position)}
+    _require_buildable(configuration, named)
+    if action_of(entry) == QUARANTINE:
+        require_by_row(entry["type"], named)
     return configuration
 
 

@@ -95,6 +95,14 @@ class Duplicates:
 
 Asked = Condition | Duplicates
 
+# By metric, the conditions that are one expression for each row of a frame.
+_BY_ROW: dict[str, Callable[[Domain], Condition]] = {}
+
+
+def row_condition(name: str) -> Callable[[Domain], Condition] | None:
+    """The condition of a metric, such as `column_values.between`; None of one that is no expression on rows."""
+    return _BY_ROW.get(name)
+
 
 def register_condition(
     name: str, condition: Callable[[Domain], Asked], needs: Dependencies | None = None, duplicates: bool = False
@@ -104,6 +112,7 @@ def register_condition(
     if duplicates:
         _register_duplicates(name, condition)
     else:
+        _BY_ROW[name] = condition  # type: ignore[assignment]
         register(counted, lambda domain: Reduced(condition(domain).broken(domain).sum(), int), needs)  # type: ignore[union-attr]
     shown = together(_count_first(counted), *([needs] if needs else []))
     for metric, show in _SHOWN.items():
