@@ -46,7 +46,7 @@ class Computed:
     """What came out, and of what: `version` and where its `files` are, or the `error` that came instead.
 
     `definitions`, `declaration`, `fingerprint` and `environment` are as a run records them; `lineage` are the
-    files of row lineage among `files`.
+    files of row lineage among `files`. `aside` are the rows that checks put aside, and `aside_lineage` theirs.
     """
 
     version: Version | None = None
@@ -59,6 +59,8 @@ class Computed:
     fingerprint: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     failed: str | None = None
+    aside: Version | None = None
+    aside_lineage: tuple[FileVersion, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -78,7 +80,9 @@ def compute(space: Declared, task: Task, folder: Path, ports: Ports) -> Computed
     except Exception as error:  # noqa: BLE001 - whatever an author's function raises is what came out
         said = str(explain(plan, error)) if plan else f"{task.step}: {error}"
         return Computed(error=said, failed=type(error).__name__, **_of(space, plan))
-    return Computed(produced.version, produced.files, produced.lineage, **_of(space, plan))
+    done = Computed(produced.version, produced.files, produced.lineage, **_of(space, plan))
+    aside = produced.aside
+    return done if aside is None else replace(done, aside=aside.version, aside_lineage=aside.lineage)
 
 
 def present(space: Declared, task: Task) -> Computed:
@@ -165,12 +169,14 @@ def task_of(found: Mapping[str, Any]) -> Task:
 
 def computed_json(done: Computed) -> dict[str, Any]:
     """An answer for another process, without the files themselves."""
-    plain = {name: value for name, value in vars(done).items() if name not in ("version", "files", "lineage")}
+    own = ("version", "files", "lineage", "aside", "aside_lineage")
     return {
-        **plain,
+        **{name: value for name, value in vars(done).items() if name not in own},
         "version": _version_json(done.version) if done.version else None,
         "files": [[vars(file), str(path)] for file, path in done.files.items()],
         "lineage": files_to_json(done.lineage),
+        "aside": _version_json(done.aside) if done.aside else None,
+        "aside_lineage": files_to_json(done.aside_lineage),
     }
 
 
@@ -183,6 +189,9 @@ def computed_of(found: Mapping[str, Any]) -> Computed:
             "version": _version_of(found["version"]) if found["version"] else None,
             "files": {FileVersion(**file): Path(path) for file, path in found["files"]},
             "lineage": files_from_json(found["lineage"]),
+            # Commits from before rows were put aside say nothing of them.
+            "aside": _version_of(found["aside"]) if found.get("aside") else None,
+            "aside_lineage": files_from_json(found.get("aside_lineage", ())),
         }
     )
 

@@ -23,6 +23,7 @@ from lineage.objects import DVC_IGNORED, TEMPORARY, write_bytes
 from lineage.plan import Declared, Workspace, shape, step_code, suite_path
 from lineage.plots import plot_path, plots_of
 from lineage.produce import metrics_path, model_folder
+from lineage.quarantine import puts_aside, quarantine_of
 from lineage.spec import Fetch, Source, Step
 from lineage.versions import FileVersion, Version, digest_file, directory_md5, obstacle, sha256_file
 
@@ -72,15 +73,17 @@ def record_stage(space: Workspace, step: Step, *, up_to_date: Callable[[], bool]
         return False
     path = space.root / "dvc.lock"
     lock = _load(path) or {"schema": "2.0", "stages": {}}
-    folders = {name: tuple(_files(space.root, name)) for name in (*_deps(space, step), *_outs(step))}
+    folders = {name: tuple(_files(space.root, name)) for name in (*_deps(space, step), *_outs(space, step))}
     entry = _lock_entry(space, step, folders)
     # In a fresh clone the entry stands there and the cache is empty: DVC must find what the lock names.
-    if lock["stages"].get(step.stage) == entry and _is_stored(space, _out(step), folders[_out(step)]):
+    tables = _folders(space, step)
+    if lock["stages"].get(step.stage) == entry and all(_is_stored(space, name, folders[name]) for name in tables):
         return True
     # Asked after the files were read: what another process replaced since then is seen here.
     if not (_recorded_files(space, step) <= set().union(*folders.values()) and up_to_date()):
         return False
-    _store_folder(space, _out(step), folders[_out(step)])
+    for name in tables:
+        _store_folder(space, name, folders[name])
     lock["stages"][step.stage] = entry
     lock["stages"] = _in_order(lock["stages"], space)
     space.objects.write(path, _dump(lock).encode())
@@ -130,24 +133,24 @@ def _entry_differences(
     if not isinstance(entry, dict):
         yield f"dvc.lock has no entry of stage {step.stage}, which is up to date; {remedy}"
         return
-    wanted = {name: _under(name, recorded) for name in (*_deps(space, step), *_outs(step))}
-    differing = [*_differing_outs(step, entry, wanted)]
+    wanted = {name: _under(name, recorded) for name in (*_deps(space, step), *_outs(space, step))}
+    differing = [*_differing_outs(space, step, entry, wanted)]
     if differing:
         # Files that are on record for nothing may lie there too, and a run has noted them as DVC does.
         wanted |= _present(space, wanted)
-        differing = [*_differing_outs(step, entry, wanted)] and differing
+        differing = [*_differing_outs(space, step, entry, wanted)] and differing
     yield from (f"dvc.lock: stage {step.stage} has {text}; {remedy}" for text in differing)
     if not differing and is_whole and (parts := _differing_parts(space, step, entry, wanted)):
         yield f"dvc.lock: stage {step.stage} has another {', '.join(parts)} than the run on record; {remedy}"
 
 
-def _differing_outs(step: Step, entry: Mapping[str, Any], folders: Folders) -> Iterator[str]:
+def _differing_outs(space: Declared, step: Step, entry: Mapping[str, Any], folders: Folders) -> Iterator[str]:
     outs = entry.get("outs")
     found = {out.get("path"): out for out in outs if isinstance(out, dict)} if isinstance(outs, list) else {}
-    for name in sorted(_outs(step)):
+    for name in sorted(_outs(space, step)):
         if not (files := folders[name]):
             continue
-        wanted, out = _out_entry(step, name, files), found.get(name)
+        wanted, out = _out_entry(space, step, name, files), found.get(name)
         if out is None:
             yield f"no out {name}"
         elif out != wanted:
@@ -202,7 +205,8 @@ def _stage(space: Declared, step: Step) -> dict[str, Any]:
         stage["deps"] = deps
     stage["params"] = ["environment", step.full_name]
     kept_by_git = {"cache": False, "persist": True}
-    stage["outs"] = [{_out(step): {"persist": True}}, *({path: dict(kept_by_git)} for path in _plot_paths(step))]
+    tables = ({name: {"persist": True}} for name in _folders(space, step))
+    stage["outs"] = [*tables, *({path: dict(kept_by_git)} for path in _plot_paths(step))]
     if step.kind == "model":
         stage["metrics"] = [{metrics_path(step): dict(kept_by_git)}]
     return stage
@@ -229,6 +233,12 @@ def _out(step: Step) -> str:
     if isinstance(step.detail, Fetch):
         return step.detail.target.folder
     return model_folder(step) if step.kind == "model" else f"data/tables/{step.dataset}"
+
+
+def _folders(space: Declared, step: Step) -> tuple[str, ...]:
+    """The folders that a step fills: its own, and that of the rows which its checks put aside, if they do."""
+    aside = puts_aside(suite_path(space, step))
+    return (_out(step), *([f"data/tables/{quarantine_of(step.dataset)}"] if aside else ()))
 
 
 def _params(space: Declared, steps: Iterable[Step]) -> dict[str, Any]:
@@ -270,16 +280,17 @@ def _lock_entry(space: Workspace, step: Step, folders: Folders) -> dict[str, Any
     params = _params(space, (step,))
     values = {"environment": params["environment"], step.full_name: params[step.pipeline][step.name]}
     entry["params"] = {"params.yaml": dict(sorted(values.items()))}
-    entry["outs"] = [_out_entry(step, name, folders[name]) for name in sorted(_outs(step))]
+    entry["outs"] = [_out_entry(space, step, name, folders[name]) for name in sorted(_outs(space, step))]
     return entry
 
 
-def _out_entry(step: Step, name: str, files: tuple[FileVersion, ...]) -> dict[str, Any]:
-    return _folder_entry(name, files) if name == _out(step) else _file_entry(*files)
+def _out_entry(space: Declared, step: Step, name: str, files: tuple[FileVersion, ...]) -> dict[str, Any]:
+    return _folder_entry(name, files) if name in _folders(space, step) else _file_entry(*files)
 
 
-def _outs(step: Step) -> tuple[str, ...]:
-    return (_out(step), metrics_path(step), *_plot_paths(step)) if step.kind == "model" else (_out(step),)
+def _outs(space: Declared, step: Step) -> tuple[str, ...]:
+    folders = _folders(space, step)
+    return (*folders, metrics_path(step), *_plot_paths(step)) if step.kind == "model" else folders
 
 
 def _plot_paths(step: Step) -> list[str]:
@@ -315,7 +326,7 @@ def _is_stored(space: Workspace, name: str, files: tuple[FileVersion, ...]) -> b
 
 def _recorded_files(space: Workspace, step: Step) -> set[FileVersion]:
     """The files of the current versions of `step` and of what it reads."""
-    datasets = {item.dataset for item in (step, *space.project.inputs(step))}
+    datasets = {item.dataset for item in (step, *space.project.inputs(step))} | {quarantine_of(step.dataset)}
     return {file for name in datasets for version in space.store.current(name).values() for file in version.files}
 
 

@@ -60,17 +60,21 @@ def run_event(
     state: str,
     *,
     output: Version | None = None,
+    aside: Version | None = None,
     checks: Iterable[CheckReport] = (),
     error: str | None = None,
 ) -> dict[str, Any]:
-    """The OpenLineage RunEvent of `facts` in `state` (START, COMPLETE or FAIL), as plain JSON values."""
+    """The OpenLineage RunEvent of `facts` in `state` (START, COMPLETE or FAIL), as plain JSON values.
+
+    `aside` are the rows that the checks put aside: a second dataset that the run wrote.
+    """
     event = ol.RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         eventType=_STATES[state],
         run=ol.Run(str(facts.run_id), _run_facets(facts, error)),
         job=ol.Job(facts.namespace, facts.step.full_name, _job_facets(facts)),
         inputs=_inputs(facts),
-        outputs=[_output(facts, output, tuple(checks))],
+        outputs=[_output(facts, output, tuple(checks)), *([_written(facts, aside, {})] if aside else ())],
         producer=PRODUCER,
     )
     return dict(Serde.to_dict(event))
@@ -119,12 +123,16 @@ def _inputs(facts: RunFacts) -> list[ol.InputDataset]:
 def _output(facts: RunFacts, version: Version | None, checks: tuple[CheckReport, ...]) -> ol.OutputDataset:
     if version is None:
         return ol.OutputDataset(facts.namespace, facts.step.dataset, facets=_assertions(checks))
+    return _written(facts, version, _assertions(checks))
+
+
+def _written(facts: RunFacts, version: Version, assertions: dict[str, Any]) -> ol.OutputDataset:
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=version.row_count, size=version.size_bytes, fileCount=len(version.files), producer=PRODUCER
     )
-    facets = {**_dataset_facets([version]), **_assertions(checks)}
+    facets = {**_dataset_facets([version]), **assertions}
     return ol.OutputDataset(
-        facts.namespace, facts.step.dataset, facets=facets, outputFacets={"outputStatistics": statistics}
+        facts.namespace, version.dataset, facets=facets, outputFacets={"outputStatistics": statistics}
     )
 
 

@@ -19,6 +19,7 @@ from lineage.errors import IntegrityError, NotFoundError
 from lineage.gc import fate
 from lineage.names import dotted, find_version
 from lineage.plan import Workspace
+from lineage.quarantine import is_quarantine, table_of
 from lineage.rows.reasons import DROPPED, FORMAT, REASONS, Reason
 from lineage.tracing.ancestry import Origin
 from lineage.tracing.ranges import ranges
@@ -30,8 +31,8 @@ from lineage.versions import FileVersion, Version
 class Exclusion:
     """Rows of one version that a step read and that reached no row of its table, for one reason.
 
-    `how` is filter, join, dedup, slice, window or unmatched; `text` is the predicate or the like; `rows` are int64,
-    ascending.
+    `how` is filter, join, dedup, slice, window, quarantine or unmatched; `text` is the predicate, the expectation or
+    the like; `rows` are int64, ascending.
     """
 
     input: str
@@ -125,7 +126,10 @@ def _require_table(origin: Origin) -> None:
             f"{name} is a model: it reads its table whole, and its split says which rows it learns from. Ask for "
             f"{dotted(origin.inputs[0][1].dataset)}."
         )
-    if version.row_count is None or not origin.inputs or origin.inputs[0][0] == "raw":
+    if is_quarantine(version.dataset):
+        table = dotted(table_of(version.dataset), version.partition)
+        raise NotFoundError(f"{name} holds the rows that the checks of {table} put aside; ask for that.")
+    if version.row_count is None or not origin.inputs or (origin.is_source and not origin.lineage):
         raise NotFoundError(
             f"{name} drops nothing: each record of a source's file is a row of it. Ask for a table that reads it."
         )

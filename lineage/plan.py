@@ -17,6 +17,8 @@ from lineage.errors import DeclarationError, NotFoundError, SourceError
 from lineage.identity.code import Code, read_code
 from lineage.identity.environment import environment_digest
 from lineage.objects import Objects
+from lineage.ports import QUARANTINER
+from lineage.quarantine import puts_aside
 from lineage.settings import Settings
 from lineage.spec import Fetch, Model, Source, Step
 from lineage.store import Store
@@ -26,6 +28,7 @@ Inputs = tuple[tuple[str, Version], ...]
 
 WHOLE = ""
 _WRITER = "lineage.tables:write_table"
+_PARTING = ("lineage.parting:part", "lineage.parting:records", QUARANTINER)
 _ROWS = ("lineage.rows.following:follow", "lineage.rows.origins:write_stages", "lineage.rows.reasons:write_reasons")
 
 
@@ -205,7 +208,8 @@ def _read_code(space: Declared, step: Step) -> Code:
         "table": [step.function, _WRITER, *_ROWS],
         "model": [step.detail.trainer] if isinstance(step.detail, Model) else [],
     }
-    return read_code(roots[step.kind], space.root)
+    aside = _PARTING if puts_aside(suite_path(space, step)) else ()
+    return read_code([*roots[step.kind], *aside], space.root)
 
 
 def suite_path(space: Declared, step: Step) -> Path | None:

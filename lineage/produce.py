@@ -13,14 +13,17 @@ import polars as pl
 from lineage import sources
 from lineage.batches import panics_as_errors
 from lineage.errors import HeadwaterError, StepFailedError
+from lineage.frame import TrackedFrame
+from lineage.parting import PutAside, part, records
 from lineage.plan import Plan, Workspace
 from lineage.plots import plots_folder
 from lineage.ports import Ports, Training
+from lineage.quarantine import puts_aside
 from lineage.rows.following import follow
 from lineage.rows.origins import ROWS, stored_names, write_stages
 from lineage.rows.reasons import write_reasons
 from lineage.spec import Fetch, Model, Source, Step
-from lineage.tables import Written, check_key, write_table
+from lineage.tables import Written, check_key, rows_folder, table_version, write_table
 from lineage.versions import FileVersion, Version, digest_file, require_bytes, sha256_file
 
 # Characters of a failure's message; what goes wrong in a file can quote all of it.
@@ -32,13 +35,15 @@ class Produced:
     """A version that exists only in the workshop: where each of its files lies, and what is recorded of a model:
     its metrics and the circumstances of its training.
 
-    `lineage` are those of the files that say which rows of the inputs each row came from.
+    `lineage` are those of the files that say which rows of the inputs each row came from; `aside` is None of a step
+    whose checks put no rows aside.
     """
 
     version: Version
     files: Mapping[FileVersion, Path]
     metrics: Mapping[str, object] | None = None
     lineage: tuple[FileVersion, ...] = ()
+    aside: PutAside | None = None
 
 
 def produce(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produced:
@@ -48,10 +53,10 @@ def produce(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produce
         if isinstance(detail, Fetch):
             return _fetch(space, plan, detail, folder)
         if isinstance(detail, Source):
-            return _source(space, plan, detail, folder)
+            return _source(space, plan, detail, folder, ports)
         if isinstance(detail, Model):
             return _model(space, plan, detail, folder, ports)
-        return _table(space, plan, folder)
+        return _table(space, plan, folder, ports)
 
 
 def explain(plan: Plan, error: Exception) -> HeadwaterError:
@@ -63,16 +68,6 @@ def explain(plan: Plan, error: Exception) -> HeadwaterError:
     first = text.partition("\n")[0]
     message = f"{plan.label} failed{_place(plan.step, error)}: {type(error).__name__}{f': {first}' if first else ''}"
     return StepFailedError(_line(message), plan.step.full_name, plan.partition)
-
-
-def table_path(step: Step, partition: str) -> str:
-    """Where a table's partition stands, relative to the root."""
-    return f"data/tables/{step.dataset}/{partition or 'all'}.parquet"
-
-
-def rows_folder(step: Step, partition: str) -> str:
-    """The name of the folder of files that say where the rows of a table's partition came from."""
-    return f"data/rows/{step.dataset}/{partition or 'all'}"
 
 
 def model_folder(step: Step) -> str:
@@ -104,25 +99,36 @@ def _was_fetched(space: Workspace, plan: Plan, path: Path) -> bool:
     return known is not None and known.origin != "local"
 
 
-def _source(space: Workspace, plan: Plan, detail: Source, folder: Path) -> Produced:
+def _source(space: Workspace, plan: Plan, detail: Source, folder: Path, ports: Ports) -> Produced:
     (raw,) = (version for _, version in plan.inputs)
     path = plan.located.get(raw, space.root / raw.file.path)
     frame = sources.read(path, detail, f"{plan.label}: {raw.file.path}")
     # Afterwards: the file is its owner's, who may have written to it while it was read.
     require_bytes(path, raw.file.sha256, raw.file.path)
+    if puts_aside(plan.suite):
+        return _parted(plan, records(frame), folder, ports, keep_order=True)
     return _written(plan, frame.lazy(), folder, keep_order=True)
 
 
-def _table(space: Workspace, plan: Plan, folder: Path) -> Produced:
+def _table(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produced:
     frame = follow(plan.step, {item.name: _paths(space, plan, item.name) for item in plan.step.inputs})
+    if puts_aside(plan.suite):
+        return _parted(plan, frame, folder, ports, keep_order=False)
     beside = folder / "rows"
     beside.mkdir()
     names = stored_names(frame.ways.links)
     produced = _written(plan, frame.result, folder, keep_order=False, beside=names, rows_path=beside / ROWS)
     paths = [beside / ROWS, *write_stages(frame.capture, frame.ways, beside)]
     paths += write_reasons(frame.capture, frame.ways, beside)
-    files = {digest_file(path, f"{rows_folder(plan.step, plan.partition)}/{path.name}"): path for path in paths}
+    files = {digest_file(path, f"{rows_folder(plan.step.dataset, plan.partition)}/{path.name}"): path for path in paths}
     return replace(produced, files={**produced.files, **files}, lineage=tuple(files))
+
+
+def _parted(plan: Plan, frame: TrackedFrame, folder: Path, ports: Ports, *, keep_order: bool) -> Produced:
+    assert plan.suite is not None
+    rules = ports.rules(plan.suite, frame.types)
+    found = part(plan, frame, rules, folder, keep_order=keep_order)
+    return Produced(found.version, found.files, lineage=found.lineage, aside=found.aside)
 
 
 def _model(space: Workspace, plan: Plan, detail: Model, folder: Path, ports: Ports) -> Produced:
@@ -200,13 +206,5 @@ def _written(
         frame, path, key=plan.step.key, keep_order=keep_order, beside=beside, rows_path=rows_path
     )
     check_key(path, plan.step.key, plan.step.full_name, plan.partition or None)
-    file = digest_file(path, table_path(plan.step, plan.partition))
-    version = Version(
-        plan.step.dataset,
-        plan.partition,
-        file.sha256,
-        (file,),
-        row_count=written.row_count,
-        fields=written.fields,
-    )
-    return Produced(version, {file: path})
+    version = table_version(plan.step.dataset, plan.partition, path, written)
+    return Produced(version, {version.file: path})

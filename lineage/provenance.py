@@ -14,6 +14,8 @@ from typing import Any
 from lineage.plan import Workspace
 from lineage.proof.manifest import Manifest, contents, manifest_paths, moment, read_manifest, spelled, store_manifest
 from lineage.proof.signing import fault, known_key, sign
+from lineage.quarantine import quarantine_of
+from lineage.tables import table_path
 from lineage.tracing.ancestry import Origin, ancestry, identity, raw_files
 from lineage.versions import FileVersion, Version, sha256_file
 
@@ -25,6 +27,7 @@ def publish(space: Workspace, version: Version) -> None:
     for file in (*version.files, *_row_lineage(space, version)):
         space.objects.place(file)
     if not _is_bundle(space, version):
+        _remove_old_quarantine(space, version)
         return
     manifest = sign_bundle(space, version)
     _remove_others(space, version)
@@ -69,11 +72,18 @@ def _row_lineage(space: Workspace, version: Version) -> tuple[FileVersion, ...]:
     """The row-lineage files of the run that wrote a version last."""
     dataset, partition, sha256 = identity(version)
     row = space.store.row("run_that_wrote", dataset=dataset, partition=partition, sha256=sha256, before=None)
-    return space.store.run_lineage(row["run_id"]) if row else ()
+    return space.store.run_lineage(row["run_id"], dataset) if row else ()
 
 
 def _is_bundle(space: Workspace, version: Version) -> bool:
     return any(step.dataset == version.dataset for step in space.project.models())
+
+
+def _remove_old_quarantine(space: Workspace, version: Version) -> None:
+    """Remove the rows that a table's checks put aside once and do not now: nobody shall take them for present ones."""
+    dataset = quarantine_of(version.dataset)
+    if version.partition not in space.store.current(dataset):
+        (space.root / table_path(dataset, version.partition)).unlink(missing_ok=True)
 
 
 def _paths(space: Workspace, version: Version) -> list[Path]:
@@ -130,7 +140,7 @@ def source_records(origins: Iterable[Origin]) -> list[dict[str, Any]]:
             "version": version.sha256,
             "file": version.file.path,
             "origin": version.origin,
-            "count": reader.version.row_count,
+            "count": reader.records,
             "ranges": None,
             "rows": None,
             "values": None,

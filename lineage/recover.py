@@ -9,6 +9,7 @@ from lineage.errors import HeadwaterError
 from lineage.plan import Workspace
 from lineage.projection import record_event
 from lineage.provenance import publish
+from lineage.quarantine import table_of
 from lineage.run import is_current
 from lineage.spec import Step
 from lineage.store import version_of
@@ -31,7 +32,7 @@ def _publish(space: Workspace) -> list[str]:
     done = []
     for version in _open_publications(space):
         place = f"{version.dataset}{_suffix(version.partition)}"
-        step = next((step for step in space.project.steps if step.dataset == version.dataset), None)
+        step = next((step for step in space.project.steps if step.dataset == table_of(version.dataset)), None)
         lock = f"step:{step.full_name}{_suffix(version.partition)}" if step else ""
         if step is None or space.store.is_locked(lock):
             continue

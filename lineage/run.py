@@ -20,13 +20,15 @@ from psycopg.types.json import Json, Jsonb
 from lineage import dvc
 from lineage.errors import CheckFailedError, HeadwaterError, StaleRunError
 from lineage.identity.environment import environment
+from lineage.outputs import put_aside, record_outputs, restore
 from lineage.plan import Plan, Workspace, chosen_partitions, label, make_plan, partitions_to_run
 from lineage.ports import CheckReport, Ports, describe
 from lineage.produce import Produced, explain, produce
 from lineage.projection import record_event
-from lineage.provenance import is_published, publish, sign_bundle
+from lineage.provenance import publish, sign_bundle
+from lineage.quarantine import judged
 from lineage.spec import Source, Step
-from lineage.versions import FileVersion, Version, files_to_json, sha256_file
+from lineage.versions import Version, sha256_file
 
 State = Literal["current", "restored", "complete"]
 Progress = Callable[["Outcome"], None]
@@ -43,7 +45,10 @@ class Door:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one partition: already current, restored from the cache, or computed."""
+    """What became of one partition: already current, restored from the cache, or computed.
+
+    `aside` are the rows that its checks put aside, None where they do not.
+    """
 
     step: Step
     partition: str
@@ -52,6 +57,7 @@ class Outcome:
     run_id: uuid.UUID
     seconds: float
     checks: tuple[CheckReport, ...] = ()
+    aside: Version | None = None
 
     @property
     def label(self) -> str:
@@ -117,13 +123,15 @@ def _run_partition(runner: Runner, step: Step, partition: str) -> Outcome:
     plan = make_plan(runner.space, step, partition)
     if found := _last_outcome(runner.space, plan):
         run_id, version, state = found
-        return Outcome(step, partition, state, version, run_id, time.monotonic() - started)
+        aside = put_aside(runner.space, version)
+        return Outcome(step, partition, state, version, run_id, time.monotonic() - started, aside=aside)
     run_id = _new_run_id(runner, plan)
     # Locked before it is on record: a RUNNING run without a lock is one whose process died.
     with runner.space.store.lock(f"run:{run_id}"):
         _start(runner, plan, run_id)
-        version, checks = _execute(runner, plan, run_id)
-    return Outcome(step, partition, "complete", version, run_id, time.monotonic() - started, checks)
+        produced, checks = _execute(runner, plan, run_id)
+    version, aside = produced.version, produced.aside.version if produced.aside else None
+    return Outcome(step, partition, "complete", version, run_id, time.monotonic() - started, checks, aside)
 
 
 def _adopt_changed_raw(runner: Runner, step: Step, partition: str) -> None:
@@ -140,8 +148,11 @@ def _adopt_changed_raw(runner: Runner, step: Step, partition: str) -> None:
 def _last_outcome(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version, State] | None:
     if (found := _last_version(space, plan)) is None:
         return None
-    restored = _restore(space, found[1], space.store.run_lineage(found[0]))
-    return None if restored is None else (*found, restored)
+    states = {
+        restore(space, version, space.store.run_lineage(found[0], version.dataset))
+        for version in space.store.run_outputs(found[0])
+    }
+    return None if None in states else (*found, "restored" if "restored" in states else "current")
 
 
 def _last_version(space: Workspace, plan: Plan) -> tuple[uuid.UUID, Version] | None:
@@ -166,21 +177,6 @@ def _is_on_record(space: Workspace, raw: Version, same: bool) -> bool:
     if present is None:
         return (same or raw.origin == "local") and space.objects.is_whole(raw.file)
     return same and present == raw.sha256
-
-
-def _restore(space: Workspace, version: Version, lineage: Sequence[FileVersion]) -> State | None:
-    """Put a current version's files back where they are missing or changed, and those that say which rows it came from;
-    None if the cache lost them."""
-    files = (*version.files, *lineage)
-    wrong = [file for file in files if sha256_file(space.root / file.path) != file.sha256]
-    if not all(space.objects.is_whole(file) for file in wrong):
-        return None
-    for file in set(files) - set(wrong):
-        # A damaged or missing object is made whole from the file that is right.
-        space.objects.adopt_copy(space.root / file.path, file)
-    if wrong or not is_published(space, version):
-        publish(space, version)
-    return "restored" if wrong else "current"
 
 
 def _new_run_id(runner: Runner, plan: Plan) -> uuid.UUID:
@@ -233,7 +229,7 @@ def _insert_inputs(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
         )
 
 
-def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Version, tuple[CheckReport, ...]]:
+def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Produced, tuple[CheckReport, ...]]:
     objects = runner.space.objects
     checks: tuple[CheckReport, ...] = ()
     try:
@@ -252,14 +248,16 @@ def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Version, tu
         if failure is not error:
             raise failure from error
         raise
-    publish(runner.space, produced.version)
-    return produced.version, checks
+    for version in (produced.version, *([produced.aside.version] if produced.aside else ())):
+        publish(runner.space, version)
+    return produced, checks
 
 
 def _check(runner: Runner, plan: Plan, produced: Produced) -> tuple[CheckReport, ...]:
     if plan.suite is None:
         return ()
-    return (runner.ports.check(plan.suite, next(iter(produced.files.values()))),)
+    report = runner.ports.check(plan.suite, next(iter(produced.files.values())))
+    return (judged(report, produced.aside.tallies) if produced.aside else report,)
 
 
 def _require_success(plan: Plan, checks: tuple[CheckReport, ...]) -> None:
@@ -278,24 +276,21 @@ def _commit(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, c
 
     _require_success(plan, checks)
     store, version = runner.space.store, produced.version
-    where = {"dataset": version.dataset, "partition": version.partition, "sha256": version.sha256}
-    event = run_event(_facts(runner, plan, run_id), "COMPLETE", output=version, checks=checks)
+    aside = produced.aside.version if produced.aside else None
+    event = run_event(_facts(runner, plan, run_id), "COMPLETE", output=version, aside=aside, checks=checks)
     with store.transaction():
         _end(runner, run_id, "COMPLETE", None)
-        store.add_version(version)
-        store.run("insert_run_output", run_id=run_id, lineage=Jsonb(files_to_json(produced.lineage)), **where)
-        store.run("set_current_version", run_id=run_id, **where)
-        store.run("insert_publication", **where)
+        record_outputs(store, run_id, produced)
         _insert_checks(runner, run_id, version, checks)
         _insert_bundle(runner, plan, run_id, produced)
         _record(runner, event)
         if runner.door.name != "dagster":
-            report = Jsonb(dagster_report(plan, version, run_id))
+            report = Jsonb(dagster_report(plan, version, run_id, aside))
             store.run("insert_dagster_report", dataset=version.dataset, partition=version.partition, body=report)
 
 
-def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID) -> dict[str, Any]:
-    """What Dagster must know of a materialization: data version, code version, and those of its inputs."""
+def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID, aside: Version | None = None) -> dict[str, Any]:
+    """What Dagster must know of a materialization: data version, code version, those of its inputs, rows put aside."""
     return {
         "data_version": dvc.data_version(version),
         "code_version": plan.code[:16],
@@ -304,6 +299,7 @@ def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID) -> dict[str,
         "fields": [list(pair) for pair in version.fields],
         "sha256": version.sha256,
         "path": version.files[0].path,
+        "quarantined": aside and aside.row_count,
         "inputs": [
             {"dataset": item.dataset, "partition": item.partition, "data_version": dvc.data_version(item)}
             for item in plan.versions
@@ -380,8 +376,7 @@ def _record_with_dvc(runner: Runner, step: Step, outcomes: Sequence[Outcome]) ->
         with space.store.lock("dvc.lock"):
             dvc.record_stage(space, step, up_to_date=lambda: is_current(space, step))
     with space.store.transaction():
-        for outcome in outcomes:
-            version = outcome.version
+        for version in (item for outcome in outcomes for item in (outcome.version, outcome.aside) if item):
             space.store.run(
                 "delete_publication",
                 dataset=version.dataset,

@@ -166,7 +166,7 @@ class Traces:
         values.
         """
         asked = self.register.named(name, feature)
-        found = source_rows(self._behind(asked, ()))
+        found = source_rows(self._behind(asked, ()), self.tracer.records)
         wanted = (source[0].replace(".", "/", 1), source[1])
         for item in found:
             if (item.dataset, item.raw.partition) == wanted:
@@ -232,7 +232,7 @@ class Traces:
             return self._lost(asked, error)
         problems: list[str] = []
         numbers = {name: number for number, name in enumerate(columns, start=1)}
-        found, askers = source_rows(behind), len(columns) + 1
+        found, askers = source_rows(behind, self.tracer.records), len(columns) + 1
         counted = [item.counted(askers) for item in found]
         sources = [self._source(item, ranges[_ROW], problems) for item, ranges in zip(found, counted, strict=True)]
         features = _by_feature(found, counted, {asked.feature: _ROW} if asked.feature else numbers)
@@ -277,7 +277,7 @@ class Traces:
             raise
         except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
             return [(position, {"error": str(error)}) for position in positions]
-        found = row_ids(source_rows(behind), len(positions))
+        found = row_ids(source_rows(behind, self.tracer.records), len(positions))
         return [(position, {"sources": sources}) for position, sources in zip(positions, found, strict=True)]
 
     def _source(self, source: SourceRows, counted: Counted, problems: list[str]) -> dict[str, Any]:
@@ -290,7 +290,7 @@ class Traces:
         return {
             **source.place(),
             "origin": source.raw.origin,
-            "records": source.reader.version.row_count,
+            "records": source.reader.records,
             "count": counted.records,
             "ranges": counted.ranges,
             "checks": self._checks_of(source.reader),

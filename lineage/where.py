@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import numpy as np
 from psycopg.types.json import Jsonb
@@ -21,7 +20,8 @@ from lineage.errors import NotFoundError
 from lineage.exclusions import reasons
 from lineage.impact import ReachedRows, distinct, impact, spans
 from lineage.names import dotted
-from lineage.tracing.ancestry import Identity, Origin, identity, recorded_version
+from lineage.quarantine import is_quarantine
+from lineage.tracing.ancestry import Identity, Origin, identity, origin_by, recorded_version
 from lineage.tracing.forward import Touched, reached, touched
 from lineage.tracing.ranges import ranges
 from lineage.tracing.rownames import find_row, open_version
@@ -132,7 +132,7 @@ class _Walk:
         if not (inputs := self._read(origin)):
             return
         step = _step(origin)
-        if "raw" in inputs:
+        if origin.is_source and not origin.lineage:
             rows = np.concatenate([item.rows for item in inputs["raw"]])
             part = _Part(rows, [Touched(rows)], use.since, use.until)
         else:
@@ -140,6 +140,10 @@ class _Walk:
             part = _Part(reached(held, inputs), (held, inputs), use.since, use.until)
         if len(part.rows):
             self._parts.setdefault(identity(origin.version), []).append(part)
+        # What its checks put aside has dropped out of the table, which says why.
+        if is_quarantine(origin.version.dataset):
+            return
+        if len(part.rows):
             self._reached.add(step)
         elif step not in self._reached:
             self._dropped[step, origin.version.partition] = [*_reasons(self._tracer, origin, inputs)]
@@ -180,7 +184,7 @@ def _in_use(tracer: Tracer, version: Version) -> list[_Use]:
         key = (row["dataset"], row["partition"], row["sha256"])
         since, until = _time(row["since"]), _time(row["until"])
         if row["is_current"] or row["run_id"] in used or any(since <= at < until for at in readings.get(key, ())):
-            origin = _origin(tracer, recorded_version(store, *key), row["run_id"])
+            origin = origin_by(store, recorded_version(store, *key), row["run_id"])
             found.append(_Use(origin, row["since"], row["until"]))
             assert origin.run is not None
             for _, item in origin.inputs:
@@ -191,11 +195,6 @@ def _in_use(tracer: Tracer, version: Version) -> list[_Use]:
 def _time(text: str) -> datetime:
     """A time as Postgres writes it, which has infinite ones."""
     return _ENDLESS.get(text) or datetime.fromisoformat(text)
-
-
-def _origin(tracer: Tracer, version: Version, run_id: UUID) -> Origin:
-    store = tracer.space.store
-    return Origin(version, store.row("run", run_id=run_id), tuple(store.run_inputs(run_id)), store.run_lineage(run_id))
 
 
 def _step(origin: Origin) -> str:

@@ -4,7 +4,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -151,7 +151,8 @@ def _progress(done: list[Outcome]) -> Progress:
     def report(outcome: Outcome) -> None:
         done.append(outcome)
         rows = "" if outcome.version.row_count is None else f"{outcome.version.row_count:,} rows"
-        _logger.info("%-34s %-10s %14s %7.2f s", outcome.label, outcome.state, rows, outcome.seconds)
+        aside = f"  {outcome.aside.row_count:,} quarantined" if outcome.aside else ""
+        _logger.info("%-34s %-10s %14s %7.2f s%s", outcome.label, outcome.state, rows, outcome.seconds, aside)
 
     return report
 
@@ -223,12 +224,20 @@ def _check_results(
     reports = {outcome.label: report for outcome, checks in found for report in checks}
     expectations = sum(len(report.expectations) for report in reports.values())
     warnings = [f"{label}: {line}" for label, report in reports.items() for line in _warnings(report)]
-    metadata: Mapping[str, Any] = {"expectations": expectations, "warnings": warnings, "partitions": sorted(reports)}
+    metadata: dict[str, Any] = {"expectations": expectations, "warnings": warnings, "partitions": sorted(reports)}
+    if any(outcome.aside for outcome, _ in found):
+        metadata["quarantined"] = [f"{label}: {line}" for label, each in reports.items() for line in _quarantined(each)]
     yield dg.AssetCheckResult(passed=True, check_name=_check_name(step), metadata=metadata)
 
 
 def _warnings(report: CheckReport) -> list[str]:
     return [f"{item.kind} {item.column or ''}".strip() for item in report.expectations if not item.success]
+
+
+def _quarantined(report: CheckReport) -> list[str]:
+    """How many rows broke what was to put them aside; a row may have broken several."""
+    found = [item for item in report.expectations if item.quarantined]
+    return [f"{item.kind} {item.column or ''}".strip() + f": {item.quarantined:,} rows" for item in found]
 
 
 def _failed_checks(step: Step, error: CheckFailedError) -> Iterator[dg.AssetCheckResult]:

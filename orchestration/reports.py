@@ -17,6 +17,7 @@ from dagster._core.definitions.data_version import (
 
 from lineage.plan import Plan, Workspace, step_code
 from lineage.ports import CheckReport, Expectation
+from lineage.quarantine import quarantine_of
 from lineage.run import Outcome, dagster_report
 from lineage.settings import Settings
 from lineage.store import Store
@@ -47,7 +48,7 @@ def report_of(space: Workspace, outcome: Outcome) -> Report:
     # What its run read, not what there is to read by now.
     inputs = tuple(space.store.run_inputs(outcome.run_id))
     plan = Plan(outcome.step, outcome.partition, inputs, step_code(space, outcome.step), suite=None, fingerprint="")
-    body = dagster_report(plan, outcome.version, outcome.run_id)
+    body = dagster_report(plan, outcome.version, outcome.run_id, outcome.aside)
     return {"dataset": outcome.version.dataset, "partition": outcome.partition, **body}
 
 
@@ -86,7 +87,8 @@ def stored_checks(store: Store, outcome: Outcome) -> tuple[CheckReport, ...]:
 
 
 def _expectation(item: dict[str, Any]) -> Expectation:
-    return Expectation(item["kind"], item["column"], item["success"], item["blocking"], item["observed"])
+    aside = item.get("quarantined", 0)
+    return Expectation(item["kind"], item["column"], item["success"], item["blocking"], item["observed"], aside)
 
 
 def _is_known(report: Report, instance: dg.DagsterInstance) -> bool:
@@ -105,6 +107,10 @@ def _metadata(space: Workspace, report: Report) -> dict[str, Any]:
     }
     if report["row_count"] is not None:
         found["dagster/partition_row_count" if report["partition"] else "dagster/row_count"] = report["row_count"]
+    # None where checks put nothing aside, and lacking in what was queued before they could.
+    if report.get("quarantined") is not None:
+        found["quarantined_rows"] = report["quarantined"]
+        found["quarantine"] = dg.MetadataValue.url(lineage_url(space.settings, quarantine_of(report["dataset"])))
     if report["fields"]:
         found["dagster/column_schema"] = column_schema(report["fields"])
     if "decision" in report:

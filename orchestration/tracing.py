@@ -144,6 +144,7 @@ def _source_lines(source: Mapping[str, Any]) -> Iterator[str]:
     for check in source["checks"]:
         yield f"{check['passed']} of {check['expectations']} expectations of {check['suite']} hold"
         yield from (f"  not {text}" for text in check["failed"])
+        yield from (f"  {rows:,} rows quarantined by {text}" for text, rows in check.get("quarantined", ()))
     if source["columns"]:
         yield from _aligned(source["columns"], source["rows"][:_RECORDS], source["values"][:_RECORDS])
     if source["count"] > _RECORDS:

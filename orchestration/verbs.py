@@ -15,6 +15,7 @@ from lineage.discover import discover
 from lineage.errors import NotFoundError, RequestError
 from lineage.plan import Declared, Workspace
 from lineage.ports import CheckReport
+from lineage.quarantine import quarantine_of
 from lineage.relay import send_in_background
 from lineage.run import Door, Outcome, run_steps
 from lineage.settings import Settings
@@ -190,7 +191,8 @@ def dvc_files(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _print_outcome(outcome: Outcome) -> None:
     rows = "" if outcome.version.row_count is None else f"{outcome.version.row_count:>10,} rows"
-    print(f"{outcome.label:<34} {_STATES[outcome.state]:<11}{rows:>16}  {outcome.seconds:6.2f} s", flush=True)
+    aside = f"  {outcome.aside.row_count:,} quarantined" if outcome.aside else ""
+    print(f"{outcome.label:<34} {_STATES[outcome.state]:<11}{rows:>16}  {outcome.seconds:6.2f} s{aside}", flush=True)
 
 
 def _warn_if_stale(space: Workspace, steps: Iterable[Step]) -> None:
@@ -201,6 +203,7 @@ def _warn_if_stale(space: Workspace, steps: Iterable[Step]) -> None:
 def _step_row(space: Workspace, step: Step) -> dict[str, Any]:
     versions = space.store.current(step.dataset)
     counts = [version.row_count for version in versions.values() if version.row_count is not None]
+    aside = space.store.current(quarantine_of(step.dataset)).values()
     return {
         "step": step.full_name,
         "kind": step.kind,
@@ -209,6 +212,7 @@ def _step_row(space: Workspace, step: Step) -> dict[str, Any]:
         "partitions": [key for key in versions if key],
         "versions": {key: version.sha256 for key, version in versions.items()},
         "row_count": sum(counts) if counts else None,
+        "quarantined": sum(version.row_count or 0 for version in aside) if aside else None,
     }
 
 
@@ -216,6 +220,7 @@ def _list_line(row: dict[str, Any]) -> tuple[str, ...]:
     keys = row["partitions"]
     span = f"{keys[0]} … {keys[-1]} ({len(keys)})" if keys else "-"
     rows = "-" if row["row_count"] is None else f"{row['row_count']:,}"
+    rows += f" ({row['quarantined']:,} quarantined)" if row["quarantined"] else ""
     versions = [*row["versions"].values()]
     return row["step"], row["kind"], span, rows, versions[-1][:12] if versions else "not yet"
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from lineage.errors import HeadwaterError, NotFoundError
 from lineage.plan import Declared, suite_path
-from lineage.produce import table_path
 from lineage.spec import Source, Step
+from lineage.tables import table_path
 from validations.suite import examine_suite
 
 Problem = Literal["column", "expectation", "suite", "missing", "unused", "unstored"]
@@ -170,7 +170,7 @@ def _columns(space: Declared, step: Step) -> list[str] | None:
 def stored_files(space: Declared, step: Step, partition: str | None = None) -> list[Path]:
     """The files that a source or table has in data/tables, by partition, or that of one partition."""
     keys = ("",) if step.partitions is None else (partition,) if partition else step.partitions.keys
-    paths = [space.root / table_path(step, key) for key in keys]
+    paths = [space.root / table_path(step.dataset, key) for key in keys]
     return [path for path in paths if path.is_file()]
 
 

@@ -18,6 +18,7 @@ from lineage.plan import Workspace
 from lineage.ports import Ports
 from lineage.proof.differences import changed_code, changed_files, changed_table, changed_values
 from lineage.proof.worktree import PROCESS_FAILED, compute_in, worktree
+from lineage.quarantine import is_quarantine
 from lineage.store import Row
 from lineage.tracing.ancestry import Origin, origin_of
 from lineage.versions import Version
@@ -216,7 +217,8 @@ class _Bench:
             return Replayed(origin.version, run, result, None, tuple(changes), changes, (str(computed.error),))
         if len(computed.version.files) == 1:
             self.places[origin.version] = computed.path
-        recomputed, differences = computed.version.sha256, self._differences(origin, computed)
+        made = _output(computed, origin.version)
+        recomputed, differences = made.sha256 if made else None, self._differences(origin, computed)
         if not differences:
             return Replayed(origin.version, run, "identical", recomputed, (), changes)
         changes = changes or self._unexplained(task, run, computed)
@@ -235,22 +237,35 @@ class _Bench:
 
     def _differences(self, origin: Origin, computed: Computed) -> list[str]:
         """How the bytes that came out differ from those on record."""
-        assert computed.version is not None
-        recorded = origin.version
-        found = [] if computed.version.sha256 == recorded.sha256 else self._contents(recorded, computed)
-        rows = [{file.path: file.sha256 for file in files} for files in (origin.lineage, computed.lineage)]
-        # Older runs recorded no rows.
-        return [*found, *(f"row lineage: {line}" for line in (changed_files(*rows) if origin.lineage else ()))]
+        assert origin.run is not None
+        outputs = self.space.store.run_outputs(origin.run["run_id"])
+        # With a table those rows are compared that its checks put aside, where that is what was asked for only they.
+        wanted = [item for item in outputs if item == origin.version or is_quarantine(item.dataset)]
+        return [line for item in wanted or [origin.version] for line in self._of_output(origin, item, computed)]
 
-    def _contents(self, recorded: Version, computed: Computed) -> list[str]:
-        assert computed.version is not None
+    def _of_output(self, origin: Origin, recorded: Version, computed: Computed) -> list[str]:
+        """How an output of a run came out otherwise than it is on record."""
+        said = f"{_label(recorded)}: " if recorded != origin.version else ""
+        if (made := _output(computed, recorded)) is None:
+            return [f"{said}its checks put no rows aside now"]
+        found = [] if made.sha256 == recorded.sha256 else self._contents(recorded, made, computed)
+        lineage = computed.aside_lineage if made is computed.aside else computed.lineage
+        known = self.space.store.run_lineage(origin.run["run_id"], recorded.dataset) if origin.run else ()
+        rows = [{file.path: file.sha256 for file in files} for files in (known, lineage)]
+        # Older runs recorded no rows.
+        found += [f"row lineage: {line}" for line in (changed_files(*rows) if known else ())]
+        return [f"{said}{line}" for line in found]
+
+    def _contents(self, recorded: Version, made: Version, computed: Computed) -> list[str]:
         if recorded.row_count is None:
-            files = [{file.path: file.sha256 for file in version.files} for version in (recorded, computed.version)]
-            return changed_files(*files) or [f"its digest was {recorded.sha256}, and is {computed.version.sha256}"]
+            files = [{file.path: file.sha256 for file in version.files} for version in (recorded, made)]
+            return changed_files(*files) or [f"its digest was {recorded.sha256}, and is {made.sha256}"]
         path = self.space.objects.find(recorded.file)
         if path is None:
             return [f"{recorded.file.path}: the recorded bytes are gone, so that only their sha256 can be compared"]
-        return changed_table(path, computed.path, self._key(recorded))
+        # Of rows that were put aside, two may have one key.
+        key = () if is_quarantine(recorded.dataset) else self._key(recorded)
+        return changed_table(path, computed.files[made.file], key)
 
     def _key(self, version: Version) -> tuple[str, ...]:
         steps = (step for step in self.space.project.steps if step.dataset == version.dataset)
@@ -267,6 +282,11 @@ class _Bench:
         seen = "computed twice here it gives the same bytes" if same else "computed twice here it gives two results"
         said = "code, inputs, parameters and environment are those on record, and the bytes differ all the same"
         return {"nondeterminism": [f"{said}; {seen}"]}
+
+
+def _output(computed: Computed, recorded: Version) -> Version | None:
+    """What was computed of the dataset of a version on record."""
+    return computed.aside if is_quarantine(recorded.dataset) else computed.version
 
 
 def _impossible(origin: Origin, cause: str, lines: Sequence[str]) -> Replayed:

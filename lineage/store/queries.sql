@@ -19,7 +19,7 @@ order by v.dataset, v.partition;
 -- name: last_complete_run
 select r.run_id, r.fingerprint, o.sha256
 from run r join run_output o on o.run_id = r.run_id
-where r.step = %(step)s and r.partition = %(partition)s and r.state = 'COMPLETE'
+where r.step = %(step)s and r.partition = %(partition)s and r.state = 'COMPLETE' and o.dataset not like '%%.quarantine'
 order by r.ended_at desc
 limit 1;
 
@@ -57,7 +57,19 @@ insert into run_output (run_id, dataset, partition, sha256, lineage)
 values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s, %(lineage)s);
 
 -- name: run_lineage
-select lineage from run_output where run_id = %(run_id)s;
+-- Of one of its outputs; if none is named, of its table or model and not of the rows that were put aside.
+select lineage from run_output
+where run_id = %(run_id)s and (dataset = %(dataset)s or (%(dataset)s::text is null and dataset not like '%%.quarantine'));
+
+-- name: run_outputs
+-- What a run wrote: its table or model first, then the rows that its checks put aside, if they do.
+select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origin
+from run_output o join version v using (dataset, partition, sha256)
+where o.run_id = %(run_id)s
+order by v.dataset like '%%.quarantine', v.dataset;
+
+-- name: delete_current_version
+delete from current_version where dataset = %(dataset)s and partition = %(partition)s;
 
 -- name: set_current_version
 insert into current_version (dataset, partition, sha256, run_id)
@@ -219,7 +231,7 @@ join run_output o using (run_id)
 join version v on (v.dataset, v.partition, v.sha256) = (o.dataset, o.partition, o.sha256)
 where i.name = 'raw' and (i.dataset, i.partition, i.sha256) = (%(dataset)s, %(partition)s, %(sha256)s)
   and r.state = 'COMPLETE'
-order by r.ended_at desc
+order by r.ended_at desc, r.run_id, o.dataset like '%%.quarantine'
 limit 1;
 
 -- name: insert_bundle
@@ -496,7 +508,8 @@ select v.dataset, v.partition, v.sha256, v.files, v.row_count, v.fields, v.origi
        c.sha256 is not null as is_current, w.ended_at as recorded_at
 from written w join version v using (dataset, partition, sha256)
 left join current_version c using (dataset, partition, sha256)
-where w.run_id = %(run_id)s;
+where w.run_id = %(run_id)s
+order by w.dataset like '%%.quarantine';
 
 -- name: bundle_of
 select model, digest, dataset, run_id, metrics from bundle where dataset = %(dataset)s and digest = %(digest)s;

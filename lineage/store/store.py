@@ -123,9 +123,13 @@ class Store:
         """(input name, version) pairs of a run, in order."""
         return [(row["name"], version_of(row)) for row in self.rows("run_inputs", run_id=run_id)]
 
-    def run_lineage(self, run_id: UUID) -> tuple[FileVersion, ...]:
-        """The files that say which rows of its inputs the output of a run came from."""
-        row = self.row("run_lineage", run_id=run_id)
+    def run_outputs(self, run_id: UUID) -> list[Version]:
+        """What a run wrote: its table or model, and then the rows that its checks put aside, if they do."""
+        return [version_of(row) for row in self.rows("run_outputs", run_id=run_id)]
+
+    def run_lineage(self, run_id: UUID, dataset: str | None = None) -> tuple[FileVersion, ...]:
+        """The files that say which rows of its inputs an output of a run came from: its table, if none is named."""
+        row = self.row("run_lineage", run_id=run_id, dataset=dataset)
         return files_from_json(row["lineage"]) if row else ()
 
     def _execute(self, query: str, parameters: Mapping[str, Any]) -> psycopg.Cursor[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,13 +18,25 @@ Identity = tuple[str, str, str]
 class Origin:
     """A version, the run that wrote it and what that run read; both empty for a raw file.
 
-    `lineage` are the files beside a table that say which rows of the inputs each of its rows came from.
+    `lineage` are the files beside a table that say which rows of the inputs each of its rows came from; a source has
+    them where its checks put rows aside, and `read` is then how many records its file has.
     """
 
     version: Version
     run: Row | None
     inputs: tuple[tuple[str, Version], ...]
     lineage: tuple[FileVersion, ...] = ()
+    read: int | None = None
+
+    @property
+    def is_source(self) -> bool:
+        """Whether each of its rows is a record of a raw file."""
+        return bool(self.inputs) and self.inputs[0][0] == "raw"
+
+    @property
+    def records(self) -> int | None:
+        """Of a source how many records its raw file has."""
+        return self.version.row_count if self.read is None else self.read
 
     @property
     def is_raw(self) -> bool:
@@ -76,6 +88,14 @@ def origin_of(store: Store, version: Version, before: datetime | None = None) ->
     row = store.row("run_that_wrote", dataset=dataset, partition=partition, sha256=sha256, before=before)
     if row is None:
         return Origin(version, None, ())
-    run_id: UUID = row["run_id"]
+    return origin_by(store, version, row["run_id"])
+
+
+def origin_by(store: Store, version: Version, run_id: UUID) -> Origin:
+    """A version as this run wrote it, and what the run read."""
     run, inputs = store.row("run", run_id=run_id), tuple(store.run_inputs(run_id))
-    return Origin(version, run, inputs, store.run_lineage(run_id))
+    found = Origin(version, run, inputs, store.run_lineage(run_id, version.dataset))
+    if not (found.is_source and found.lineage):
+        return found
+    # Each record either went on or was put aside.
+    return replace(found, read=sum(item.row_count or 0 for item in store.run_outputs(run_id)))

@@ -79,7 +79,17 @@ class Register:
         row = self.tracer.space.store.row("table_read_from", **_parameters(identity(version)))
         if row is None:
             raise NotFoundError(f"{version.file.path} has not been read by a source; run `headwater run`.")
-        return version_of(row), position
+        return self._row_of_record(version_of(row), position)
+
+    def _row_of_record(self, table: Version, record: int) -> tuple[Version, int]:
+        """Where a record of a raw file is: in the source's table, or among the rows that were put aside of it."""
+        origin = self.tracer.origin(table, None)
+        outputs = self.tracer.space.store.run_outputs(origin.run["run_id"]) if origin.lineage and origin.run else ()
+        for version in outputs or (table,):
+            rows = self.tracer.rows_of_record(self.tracer.origin(version, None), record)
+            if len(rows):
+                return version, int(rows[0])
+        raise NotFoundError(f"{dotted(table.dataset, table.partition)} has no record {record}.")
 
     def require_id(self, name: str) -> None:
         """Raise NotFoundError for what is no prediction's id; of a table without a row's number, how to write it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceRows:
-    """Records of one raw file, by who asked, and the source that read them: row n of its table is record n."""
+    """Records of one raw file, by who asked, and the source that read them; the rows of `behind` are the records'."""
 
     raw: Version
     behind: Behind
@@ -60,12 +60,14 @@ class SourceRows:
         return [Counted(count, runs[begin:end]) for count, begin, end in zip(counts, ends, ends[1:], strict=False)]
 
 
-def source_rows(behind: Mapping[Identity, Behind]) -> list[SourceRows]:
-    """The raw files behind what was asked, in the order of names."""
+def source_rows(
+    behind: Mapping[Identity, Behind], records: Callable[[Origin, np.ndarray], np.ndarray] = lambda _, rows: rows
+) -> list[SourceRows]:
+    """The raw files behind what was asked, in the order of names; `records` says which record a source's row is."""
     found = [
-        SourceRows(item.origin.inputs[0][1], item)
+        SourceRows(item.origin.inputs[0][1], replace(item, rows=records(item.origin, item.rows)))
         for item in behind.values()
-        if item.origin.inputs and item.origin.inputs[0][0] == "raw"
+        if item.origin.is_source
     ]
     return sorted(found, key=lambda item: (item.dataset, item.raw.partition))
 

@@ -64,6 +64,12 @@ class RowMap:
         """The columns of the table."""
         return tuple(self._held.ways["columns"])
 
+    def records(self, rows: np.ndarray) -> np.ndarray:
+        """Of a source's table which records of its file these rows are (int64)."""
+        (link,) = self._held.ways["links"]
+        records: np.ndarray = self._held.array(TABLE, link["columns"][0])[rows].astype(np.int64)
+        return records
+
     def signature(self, columns: Iterable[str], alike: Container[str] = ()) -> Hashable:
         """What decides which rows are behind values of `columns`: equal for columns that the same rows are behind, if
         it does not matter which columns of the inputs in `alike` were."""

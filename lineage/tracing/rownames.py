@@ -7,12 +7,14 @@ import re
 from lineage.errors import IntegrityError, NotFoundError
 from lineage.gc import fate
 from lineage.names import dotted, find_version, find_versions, parse
+from lineage.quarantine import is_quarantine
 from lineage.tracing.records import Records, open_records
 from lineage.tracing.tracer import Tracer
 from lineage.versions import Version
 
 # Files below it are also called by the rest of their path.
 _RAW_FOLDER = "data/raw/"
+_TABLES_FOLDER = "data/tables/"
 # A row by its number, as it ends the name of one.
 _ROW = re.compile(r"(?P<name>.+):(?P<row>\d{1,18})")
 
@@ -71,13 +73,15 @@ def _named(tracer: Tracer, text: str) -> Version:
     """The version of a row's name: of a source, its raw file."""
     version = find_version(tracer.space, _recorded_name(text)).version
     origin = tracer.origin(version, None)
-    return origin.inputs[0][1] if origin.inputs and origin.inputs[0][0] == "raw" else version
+    # Rows that were put aside, and those of a table's file, have their own numbers.
+    own = is_quarantine(version.dataset) or text.startswith(_TABLES_FOLDER)
+    return version if own or not origin.is_source else origin.inputs[0][1]
 
 
 def _recorded_name(text: str) -> str:
     """A name as it is on record: a raw file's with the folder that may be left out."""
     path = text.partition("@")[0]
-    is_path = path.count("/") > 1 and not path.startswith((_RAW_FOLDER, "/")) and "[" not in path
+    is_path = path.count("/") > 1 and not path.startswith((_RAW_FOLDER, _TABLES_FOLDER, "/")) and "[" not in path
     return f"{_RAW_FOLDER}{text}" if is_path else text
 
 

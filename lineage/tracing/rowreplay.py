@@ -23,7 +23,9 @@ from lineage import sources
 from lineage.batches import panics_as_errors
 from lineage.errors import HeadwaterError, IntegrityError, NotFoundError, StepFailedError
 from lineage.names import dotted
-from lineage.plan import Workspace
+from lineage.plan import Workspace, suite_path
+from lineage.ports import Ports
+from lineage.quarantine import Screen, is_quarantine, puts_aside, table_of
 from lineage.rows.following import follow
 from lineage.spec import Source, Step
 from lineage.tracing.ancestry import Identity, Origin, identity
@@ -108,6 +110,12 @@ class Needed:
 
 def needed_rows(tracer: Tracer, version: Version, position: int) -> list[Needed]:
     """What a row needs: first the version that it is in, each one before those that it was made from."""
+    if is_quarantine(version.dataset):
+        table = dotted(table_of(version.dataset))
+        raise NotFoundError(
+            f"{dotted(version.dataset, version.partition)} holds rows that were put aside, which are not computed one "
+            f"by one; `headwater replay {table}` computes all of them."
+        )
     waiting: dict[Identity, list[tuple[Origin, frozenset[str] | None, np.ndarray]]] = {}
     waiting[identity(version)] = [(tracer.origin(version, None), None, np.array([position]))]
     found = []
@@ -133,8 +141,8 @@ def _just_behind(
     """The inputs' rows behind rows of a version, and which columns of them are."""
     if origin.is_raw:
         return
-    if _is_source(origin):
-        yield "raw", origin.inputs[0][1], rows, None
+    if origin.is_source:
+        yield "raw", origin.inputs[0][1], tracer.records(origin, rows), None
         return
     versions = extents(origin)
     for found in tracer.row_map(origin).back(rows, columns):
@@ -146,11 +154,7 @@ def _just_behind(
 
 
 def _key(space: Workspace, origin: Origin) -> tuple[str, ...]:
-    return () if origin.is_raw or _is_source(origin) else space.project.step(origin.version.dataset).key
-
-
-def _is_source(origin: Origin) -> bool:
-    return bool(origin.inputs) and origin.inputs[0][0] == "raw"
+    return () if origin.is_raw or origin.is_source else space.project.step(origin.version.dataset).key
 
 
 def _started(origin: Origin) -> datetime | None:
@@ -177,7 +181,7 @@ class _Bench:
     def compute(self, item: Needed) -> None:
         """The needed rows of one version, from those computed before."""
         if not item.origin.is_raw:
-            frame = self._read(item) if _is_source(item.origin) else self._run(item)
+            frame = self._read(item) if item.origin.is_source else self._run(item)
             self._frames[identity(item.origin.version)] = frame
 
     def row(self, item: Needed) -> Mapping[str, Any]:
@@ -199,7 +203,8 @@ class _Bench:
         path = _bytes_of(self.space, raw.file)
         records = open_records(self.space.settings.home, path, raw.file.sha256, name=raw.file.path)
         part = self._path("csv")
-        part.write_bytes(_line(records.columns) + b"".join(records.record(int(row)) + b"\n" for row in item.rows))
+        wanted = item.fed["raw", identity(raw)]
+        part.write_bytes(_line(records.columns) + b"".join(records.record(int(row)) + b"\n" for row in wanted))
         frame = sources.read(part, step.detail, raw.file.path)
         return frame.with_columns(pl.Series(_PLACE, item.rows))
 
@@ -213,7 +218,7 @@ class _Bench:
             tracked = follow(step, inputs)
             _require_no_slice(step, (cut.text for cut in tracked.capture.cuts if cut.how == "slice"))
             with panics_as_errors():
-                made = tracked.visible.collect(engine="streaming")
+                made = self._kept(step, tracked.visible.collect(engine="streaming"))
         except HeadwaterError:
             raise
         except Exception as error:  # whatever an author's code raises means the same here
@@ -221,6 +226,13 @@ class _Bench:
             message = f"{_label(item)} fails on only the rows that are behind it ({said})."
             raise StepFailedError(message, step.full_name, item.origin.version.partition or None) from error
         return self._chosen(item, made)
+
+    def _kept(self, step: Step, made: pl.DataFrame) -> pl.DataFrame:
+        """The rows that the step's checks do not put aside: one of those may have the key of another that goes on."""
+        suite = suite_path(self.space, step)
+        if suite is None or not puts_aside(suite):
+            return made
+        return Screen(Ports().rules(suite, made.schema), {}, step.full_name).part(made)[0]
 
     def _chosen(self, item: Needed, made: pl.DataFrame) -> pl.DataFrame:
         """Of what a step gave the rows that are needed, each at its position in the stored table.

@@ -13,6 +13,7 @@ from lineage.tracing.predictions import Prediction
 from lineage.versions import FileVersion, Version
 
 _LOGISTIC = "binary:logistic"
+_ASIDE = "quarantined"
 
 
 def prediction_record(prediction: Prediction, name: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -72,16 +73,24 @@ def step_record(origin: Origin, rows: int | None) -> dict[str, Any]:
 
 
 def check_record(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A suite's result: how many expectations held, and in words those that did not."""
+    """A suite's result: how many expectations held, and in words those that did not; how many rows broke those that
+    put rows aside."""
     expectations = row["expectations"]
     failed = [item["text"] for item in expectations if not item["success"]]
+    aside = [[_named(item), item[_ASIDE]] for item in expectations if item.get(_ASIDE)]
     return {
         "suite": row["suite"],
         "success": row["success"],
         "expectations": len(expectations),
         "passed": len(expectations) - len(failed),
         "failed": failed,
+        **({_ASIDE: aside} if aside else {}),
     }
+
+
+def _named(expectation: Mapping[str, Any]) -> str:
+    column = expectation["column"]
+    return f"{expectation['kind']}{f' on {column}' if column else ''}"
 
 
 def _file(file: FileVersion) -> dict[str, Any]:

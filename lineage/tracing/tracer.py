@@ -82,7 +82,7 @@ class Tracer:
 
     space: Workspace
     _origins: Recent[tuple[Identity, datetime | None], Origin] = field(default_factory=lambda: Recent(_ORIGINS))
-    _maps: Recent[UUID | None, RowMap] = field(default_factory=lambda: Recent(_MAPS))
+    _maps: Recent[tuple[UUID | None, str], RowMap] = field(default_factory=lambda: Recent(_MAPS))
     _alike: Recent[object, frozenset[str]] = field(default_factory=lambda: Recent(_NODES))
     _nodes: Recent[object, _Node] = field(default_factory=lambda: Recent(_NODES))
 
@@ -137,7 +137,8 @@ class Tracer:
     ) -> Iterable[tuple[Version, frozenset[str] | None, np.ndarray]]:
         """The rows right behind those of one version: version by version of what its run read."""
         if _is_read(origin):
-            yield from ((version, None, pairs) for _, version in origin.inputs)
+            behind = _pairs(pairs >> _ROW_BITS, self.records(origin, pairs & _ROW_MASK))
+            yield from ((version, None, behind) for _, version in origin.inputs)
             return
         unique, places = np.unique(pairs & _ROW_MASK, return_inverse=True)
         askers = pairs >> _ROW_BITS
@@ -149,6 +150,16 @@ class Tracer:
                 if inside.any():
                     yield version, found.columns, _pairs(owners[inside], rows[inside] - begin)
 
+    def records(self, origin: Origin, rows: np.ndarray) -> np.ndarray:
+        """Which records of its raw file these rows of a source are: of those numbers, unless some were put aside."""
+        return self.row_map(origin).records(rows) if origin.is_source and origin.lineage else rows
+
+    def rows_of_record(self, origin: Origin, record: int) -> np.ndarray:
+        """The row of a source that a record of its raw file is; none if it is another output's."""
+        if origin.lineage:
+            return self.row_map(origin).forward(origin.inputs[0][0], np.array([record]))
+        return np.array([record])
+
     def row_map(self, origin: Origin) -> RowMap:
         """The origins of the rows of a table's version; NotFoundError if its run has left none."""
         if not origin.lineage:
@@ -158,7 +169,8 @@ class Tracer:
                 f"Nothing is on record of where the rows of {name} {origin.version.sha256[:12]}… came from: it was "
                 f"made before rows were followed. Run `headwater run {step}`, and predict again."
             )
-        return self._maps.get(origin.run["run_id"] if origin.run else None, lambda: self._read_map(origin))
+        key = (origin.run["run_id"] if origin.run else None, origin.version.dataset)
+        return self._maps.get(key, lambda: self._read_map(origin))
 
     def _read_map(self, origin: Origin) -> RowMap:
         files = {file.sha256: path for file in origin.lineage if (path := self.space.objects.find(file))}
@@ -188,7 +200,7 @@ def _extents(origin: Origin, name: str) -> Iterable[tuple[Version, int, int]]:
     begin = 0
     for item, version in origin.inputs:
         if item == name:
-            end = begin + int(version.row_count or 0)
+            end = begin + int((origin.records if origin.is_source else version.row_count) or 0)
             yield version, begin, end
             begin = end
 
@@ -204,7 +216,7 @@ def _started(origin: Origin) -> datetime | None:
 
 def _is_read(origin: Origin) -> bool:
     """Whether each row is a record of a raw file, so that it does not matter which columns were behind what."""
-    return origin.is_raw or origin.inputs[0][0] == "raw"
+    return origin.is_raw or origin.is_source
 
 
 def _pairs(asker: np.ndarray, rows: np.ndarray) -> np.ndarray:
