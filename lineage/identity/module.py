@@ -167,6 +167,10 @@ def _counts(name: str, value: object) -> bool:
 
 
 def _top(name: str) -> tuple[Path | None, tuple[Path, ...]]:
+    if name in PLATFORM:
+        # Beside this package, whatever a project calls so: a folder `validations/` holds its suites.
+        folder = Path(__file__).parents[2] / name
+        return folder / "__init__.py", (folder,)
     try:
         spec = importlib.util.find_spec(name) if name else None
     except (ImportError, ValueError, AttributeError):

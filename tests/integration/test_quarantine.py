@@ -67,7 +67,7 @@ def make(make_shop, package, trainer=""):
         lines.insert(record + 1, line)
     shop.raw(f"orders/{MONTH}").write_text("\n".join([*lines, ""]))
     shop.write("uv.lock", "polars = 2\n")
-    shop.execute("headwater", "dvc", "sync")
+    assert shop.cli("dvc", "sync").code == 0
     shop.commit()
     return shop
 
@@ -404,7 +404,7 @@ def test_dvc_has_nothing_to_do(shop):
     """The quarantine is an out of the stage."""
     status = shop.dvc("status", "shop-orders", "shop-features")
 
-    assert (status.code, status.out.strip()) == (0, "Data and pipelines are up to date.")
+    assert (status.code, status.out.strip()) == (0, "Data and pipelines are up to date."), status.err
 
 
 def test_a_crash_before_it_was_put_into_place_is_mended(shop):
