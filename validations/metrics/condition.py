@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -152,8 +152,11 @@ def _if_any(counted: str, condition: Callable[[Domain], Asked], show: Show) -> C
 
     def want(domain: Domain) -> Wanted:
         wanted = show(domain, condition(domain))
-        if domain.metrics[counted] or not isinstance(wanted, Fetched):
+        if not isinstance(wanted, Fetched):
             return wanted
+        if domain.metrics[counted]:
+            # A condition and its opposite have the same columns and arguments, and not the same rows.
+            return replace(wanted, key=f"{counted} {wanted.key}")
         return Known(wanted.finish(pl.DataFrame(schema=wanted.rows.collect_schema())))
 
     return want

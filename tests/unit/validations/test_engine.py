@@ -283,3 +283,30 @@ def test_types_are_known_by_the_names_of_other_engines(dtype, names, others):
     assert [name for name in names if not is_of_type(dtype, name)] == []
     assert [name for name in others if is_of_type(dtype, name)] == []
     assert is_of_type(dtype, "Unheard") is None
+
+
+def test_a_condition_and_its_opposite_show_their_own_rows(frames):
+    found = said(
+        frames,
+        gxe.ExpectColumnValuesToMatchRegex(column="place", regex="JFK"),
+        gxe.ExpectColumnValuesToNotMatchRegex(column="place", regex="JFK"),
+        gxe.ExpectColumnValuesToBeNull(column="place"),
+        gxe.ExpectColumnValuesToNotBeNull(column="place"),
+        gxe.ExpectColumnValuesToBeUnique(column="place"),
+        gxe.ExpectColumnValuesToBeJsonParseable(column="place"),
+        form={"result_format": "COMPLETE", "include_unexpected_rows": True},
+    )
+    rows = {each.expectation_config.type: each.result["unexpected_index_list"] for each in found.results}
+    whole = {
+        each.expectation_config.type: [row["id"] - 1 for row in each.result["unexpected_rows"]]
+        for each in found.results
+    }
+    assert rows == whole
+    assert rows == {
+        "expect_column_values_to_match_regex": [1, 4],
+        "expect_column_values_to_not_match_regex": [0, 2],
+        "expect_column_values_to_be_null": [0, 1, 2, 4],
+        "expect_column_values_to_not_be_null": [3],
+        "expect_column_values_to_be_unique": [0, 2],
+        "expect_column_values_to_be_json_parseable": [0, 1, 2, 4],
+    }
