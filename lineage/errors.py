@@ -23,6 +23,8 @@ doors translate into exit codes and HTTP statuses.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class HeadwaterError(Exception):
     """Base of everything Headwater raises on purpose."""
@@ -61,11 +63,16 @@ class IntegrityError(HeadwaterError):
 
 
 class CheckFailedError(HeadwaterError):
-    """A blocking check refused a new version; `failures` describe the expectations that failed."""
+    """A blocking check refused a new version; `failures` describe the expectations that failed.
 
-    def __init__(self, message: str, failures: tuple[str, ...]) -> None:
+    `checks` are the reports (`lineage.ports.CheckReport`) on `version` (`lineage.versions.Version`).
+    """
+
+    def __init__(
+        self, message: str, failures: tuple[str, ...], *, version: Any = None, checks: tuple[Any, ...] = ()
+    ) -> None:
         super().__init__(message)
-        self.failures = failures
+        self.failures, self.version, self.checks = failures, version, checks
 
 
 class StepFailedError(HeadwaterError):

@@ -17,6 +17,9 @@ from openlineage.client.generated import (
     data_quality_assertions_dataset as quality,
 )
 from openlineage.client.generated import (
+    data_quality_metrics_dataset as measured,
+)
+from openlineage.client.generated import (
     dataset_version_dataset,
     error_message_run,
     job_type_job,
@@ -123,14 +126,14 @@ def _inputs(facts: RunFacts) -> list[ol.InputDataset]:
 def _output(facts: RunFacts, version: Version | None, checks: tuple[CheckReport, ...]) -> ol.OutputDataset:
     if version is None:
         return ol.OutputDataset(facts.namespace, facts.step.dataset, facets=_assertions(checks))
-    return _written(facts, version, _assertions(checks))
+    return _written(facts, version, {**_assertions(checks), **_metrics(version, checks)})
 
 
-def _written(facts: RunFacts, version: Version, assertions: dict[str, Any]) -> ol.OutputDataset:
+def _written(facts: RunFacts, version: Version, checked: dict[str, Any]) -> ol.OutputDataset:
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=version.row_count, size=version.size_bytes, fileCount=len(version.files), producer=PRODUCER
     )
-    facets = {**_dataset_facets([version]), **assertions}
+    facets = {**_dataset_facets([version]), **checked}
     return ol.OutputDataset(
         facts.namespace, version.dataset, facets=facets, outputFacets={"outputStatistics": statistics}
     )
@@ -153,6 +156,9 @@ def _assertions(checks: tuple[CheckReport, ...]) -> dict[str, Any]:
             success=item.success,
             column=item.column,
             severity="error" if item.blocking else "warn",
+            name=report.suite,
+            description=_sentence(item.wording.get("expected", ())),
+            expected=_text(item.expected),
             actual=_text(item.observed),
         )
         for report in checks
@@ -161,6 +167,26 @@ def _assertions(checks: tuple[CheckReport, ...]) -> dict[str, Any]:
     if not found:
         return {}
     return {"dataQualityAssertions": quality.DataQualityAssertionsDatasetFacet(found, producer=PRODUCER)}
+
+
+def _metrics(version: Version, checks: tuple[CheckReport, ...]) -> dict[str, Any]:
+    columns = {name: metrics for report in checks for name, metrics in report.columns.items()}
+    if not checks:
+        return {}
+    facet = measured.DataQualityMetricsDatasetFacet(
+        columnMetrics={name: measured.ColumnMetrics(**metrics) for name, metrics in columns.items()},
+        rowCount=version.row_count,
+        bytes=version.size_bytes,
+        fileCount=len(version.files),
+        producer=PRODUCER,
+    )
+    return {"dataQualityMetrics": facet}
+
+
+def _sentence(parts: Iterable[Any]) -> str | None:
+    """The words of an expectation in one line, without tables."""
+    texts = (part if isinstance(part, str) else str(part.get("value", "")) for part in parts)
+    return " ".join("".join(texts).split()) or None
 
 
 def _text(observed: Mapping[str, Any]) -> str | None:

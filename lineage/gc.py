@@ -152,6 +152,7 @@ def _free(space: Workspace, freed: Mapping[str, int]) -> None:
         return
     # On record first: after a crash in between, what is said to be freed and is there is simply there.
     space.store.run("insert_freed_objects", md5s=list(freed), sizes=list(freed.values()))
+    space.store.run("delete_check_wording", md5s=list(freed))
     for md5 in freed:
         space.objects.path(md5).unlink(missing_ok=True)
 

@@ -22,7 +22,9 @@ QUARANTINER = "validations.quarantine:rules"
 class Expectation:
     """The result of one expectation, as plain data. `column` is None for table-level ones.
 
-    `quarantined` rows broke it and were put aside; what was observed is of those that went on.
+    `quarantined` rows broke it and were put aside; what was observed is of those that went on. `expected` is what it
+    was asked for, beside the column. `wording` is what a page says of it: `expected`, `found` and `observed`, each a
+    list of texts, values and tables.
     """
 
     kind: str
@@ -31,14 +33,21 @@ class Expectation:
     blocking: bool
     observed: Mapping[str, Any]
     quarantined: int = 0
+    unexpected_percent: float | None = None
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    wording: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a suite found on one version of a table."""
+    """What a suite found on one version of a table.
+
+    `columns` are the metrics of columns that its expectations happened to measure, named as OpenLineage does.
+    """
 
     suite: str
     expectations: tuple[Expectation, ...]
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def success(self) -> bool:

@@ -18,11 +18,12 @@ from typing import Any, Literal
 from psycopg.types.json import Json, Jsonb
 
 from lineage import dvc
+from lineage.checks import record_checks
 from lineage.errors import CheckFailedError, HeadwaterError, StaleRunError
 from lineage.identity.environment import environment
 from lineage.outputs import put_aside, record_outputs, restore
 from lineage.plan import Plan, Workspace, chosen_partitions, label, make_plan, partitions_to_run
-from lineage.ports import CheckReport, Ports, describe
+from lineage.ports import CheckReport, Ports
 from lineage.produce import Produced, explain, produce
 from lineage.projection import record_event
 from lineage.provenance import publish, sign_bundle
@@ -232,6 +233,7 @@ def _insert_inputs(runner: Runner, plan: Plan, run_id: uuid.UUID) -> None:
 def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Produced, tuple[CheckReport, ...]]:
     objects = runner.space.objects
     checks: tuple[CheckReport, ...] = ()
+    produced: Produced | None = None
     try:
         with objects.workshop() as folder:
             produced = produce(runner.space, plan, folder, runner.ports)
@@ -244,7 +246,7 @@ def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Produced, t
     except Exception as error:
         # Recorded, whatever it was, and passed on: a run that failed unseen could not be traced.
         failure = explain(plan, error)
-        _fail(runner, plan, run_id, str(failure), checks)
+        _fail(runner, plan, run_id, str(failure), checks, produced.version if produced else None)
         if failure is not error:
             raise failure from error
         raise
@@ -260,7 +262,7 @@ def _check(runner: Runner, plan: Plan, produced: Produced) -> tuple[CheckReport,
     return (judged(report, produced.aside.tallies) if produced.aside else report,)
 
 
-def _require_success(plan: Plan, checks: tuple[CheckReport, ...]) -> None:
+def _require_success(plan: Plan, version: Version, checks: tuple[CheckReport, ...]) -> None:
     failures = tuple(line for report in checks for line in report.failures)
     if failures:
         raise CheckFailedError(
@@ -268,20 +270,22 @@ def _require_success(plan: Plan, checks: tuple[CheckReport, ...]) -> None:
             f"{checks[0].suite!r} failed: {'; '.join(failures)}. The previous version stays; correct the input "
             "or the suite and run again.",
             failures,
+            version=version,
+            checks=checks,
         )
 
 
 def _commit(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, checks: tuple[CheckReport, ...]) -> None:
     from lineage.events import run_event
 
-    _require_success(plan, checks)
     store, version = runner.space.store, produced.version
+    _require_success(plan, version, checks)
     aside = produced.aside.version if produced.aside else None
     event = run_event(_facts(runner, plan, run_id), "COMPLETE", output=version, aside=aside, checks=checks)
     with store.transaction():
         _end(runner, run_id, "COMPLETE", None)
         record_outputs(store, run_id, produced)
-        _insert_checks(runner, run_id, version, checks)
+        record_checks(store, run_id, version, checks)
         _insert_bundle(runner, plan, run_id, produced)
         _record(runner, event)
         if runner.door.name != "dagster":
@@ -307,23 +311,6 @@ def dagster_report(plan: Plan, version: Version, run_id: uuid.UUID, aside: Versi
     }
 
 
-def _insert_checks(runner: Runner, run_id: uuid.UUID, version: Version, checks: tuple[CheckReport, ...]) -> None:
-    for report in checks:
-        expectations = [
-            {**vars(item), "observed": dict(item.observed), "text": describe(item)} for item in report.expectations
-        ]
-        runner.space.store.run(
-            "insert_check_result",
-            run_id=run_id,
-            dataset=version.dataset,
-            partition=version.partition,
-            sha256=version.sha256,
-            suite=report.suite,
-            success=report.success,
-            expectations=Jsonb(expectations),
-        )
-
-
 def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced) -> None:
     if produced.metrics is None:
         return
@@ -342,11 +329,16 @@ def _insert_bundle(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Prod
     sign_bundle(runner.space, produced.version)
 
 
-def _fail(runner: Runner, plan: Plan, run_id: uuid.UUID, text: str, checks: tuple[CheckReport, ...]) -> None:
+def _fail(
+    runner: Runner, plan: Plan, run_id: uuid.UUID, text: str, checks: tuple[CheckReport, ...], refused: Version | None
+) -> None:
     from lineage.events import run_event
 
     with runner.space.store.transaction():
         _end(runner, run_id, "FAIL", text)
+        if refused is not None:
+            # A result that nobody could look up would be of no use where it is needed most.
+            record_checks(runner.space.store, run_id, refused, [report for report in checks if not report.success])
         _record(runner, run_event(_facts(runner, plan, run_id), "FAIL", error=text, checks=checks))
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import polars as pl
 
 from lineage.ports import CheckReport, Expectation
+from validations.measured import column_metrics
 from validations.readers import open_frame, unreadable
 from validations.suite import Examined, examine_suite, load_gx
+from validations.wording import wording
 
 # Facts are for a person's eye and for the lineage event: enough to recognize the fault, never the table.
 SHOWN_VALUES = 5
@@ -37,9 +39,10 @@ def run_suite(suite: Path, table: Path) -> CheckReport:
     frame = open_frame(table)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         results = _results(examined, frame)
+        expectations = tuple(_reported(examined, results))
     if any(_exception(result.exception_info) for result in results.values()):
         _require_readable(frame, table)
-    return CheckReport(examined.name, tuple(_reported(examined, results)))
+    return CheckReport(examined.name, expectations, columns=_plain_metrics(column_metrics(results.values())))
 
 
 def _results(examined: Examined, frame: pl.LazyFrame) -> dict[str, Any]:
@@ -103,7 +106,19 @@ def _expectation(configuration: Mapping[str, Any], result: Any) -> Expectation:
         success=success,
         blocking=configuration["severity"] == "critical",
         observed=observed,
+        unexpected_percent=_percent(result) if exception is None else None,
+        expected={name: _plain(value) for name, value in configuration["kwargs"].items() if name != "column"},
+        wording={} if result is None else wording(result),
     )
+
+
+def _percent(result: Any) -> float | None:
+    percent = result.result.get("unexpected_percent")
+    return None if percent is None or not math.isfinite(percent) else float(percent)
+
+
+def _plain_metrics(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {column: _plain(metrics) for column, metrics in found.items()}
 
 
 def _exception(info: Mapping[str, Any]) -> str | None:
@@ -130,7 +145,10 @@ def _promised(kwargs: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[st
 
 def _plain(value: Any) -> Any:
     """A value that JSON can carry: no numpy, no NaN, no long list."""
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        # Postgres keeps no NUL in JSON.
+        return value.replace("\0", "\N{SYMBOL FOR NULL}")
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)

@@ -93,11 +93,56 @@ where dataset = %(dataset)s and partition = %(partition)s and sha256 = %(sha256)
 select run_id, step, partition, started_at from run where state = 'RUNNING' order by started_at;
 
 -- name: insert_check_result
-insert into check_result (run_id, dataset, partition, sha256, suite, success, expectations)
-values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s, %(suite)s, %(success)s, %(expectations)s);
+insert into check_result (run_id, dataset, partition, sha256, suite, success, expectations, wording)
+values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s, %(suite)s, %(success)s, %(expectations)s, %(wording)s);
 
 -- name: check_results_of_run
 select suite, success, expectations from check_result where run_id = %(run_id)s order by suite;
+
+-- name: newest_check_results
+select newest.*, counts.*
+from (
+    select distinct on (c.dataset, c.partition, c.suite) c.*, r.state, r.ended_at
+    from check_result c join run r using (run_id)
+    order by c.dataset, c.partition, c.suite, r.ended_at desc, r.run_id
+) newest
+cross join lateral (
+    select count(*) as evaluated,
+           count(*) filter (where not (item->>'success')::boolean and (item->>'blocking')::boolean) as failures,
+           count(*) filter (where not (item->>'success')::boolean and not (item->>'blocking')::boolean) as warnings
+    from jsonb_array_elements(newest.expectations) item
+) counts
+order by newest.dataset, newest.suite, newest.partition;
+
+-- name: check_results_of_dataset
+select c.*, r.state, r.ended_at, counts.*
+from check_result c
+join run r using (run_id)
+cross join lateral (
+    select count(*) as evaluated,
+           count(*) filter (where not (item->>'success')::boolean and (item->>'blocking')::boolean) as failures,
+           count(*) filter (where not (item->>'success')::boolean and not (item->>'blocking')::boolean) as warnings
+    from jsonb_array_elements(c.expectations) item
+) counts
+where c.dataset = %(dataset)s
+  and (%(partition)s::text is null or c.partition = %(partition)s)
+  and (%(prefix)s::text is null or starts_with(c.sha256, %(prefix)s))
+order by r.ended_at desc, r.run_id
+limit %(limit)s;
+
+-- name: newest_results_of_suite
+select distinct on (c.dataset) c.*, r.state, r.ended_at, v.row_count
+from check_result c join run r using (run_id)
+left join version v using (dataset, partition, sha256)
+where starts_with(c.dataset, %(pipeline)s || '/') and c.suite = %(suite)s
+order by c.dataset, r.ended_at desc, r.run_id;
+
+-- name: delete_check_wording
+-- Words quote values of the rows: they go when the rows do.
+update check_result c set wording = null
+from version v
+where (c.dataset, c.partition, c.sha256) = (v.dataset, v.partition, v.sha256) and c.wording is not null
+  and exists (select from jsonb_array_elements(v.files) file where file->>'md5' = any(%(md5s)s));
 
 -- name: insert_event
 insert into event (kind, run_id, event_type, event_time, body)

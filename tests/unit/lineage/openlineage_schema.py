@@ -39,14 +39,37 @@ ASSERTION = thing(
     {"assertion": TEXT, "success": {"type": "boolean"}},
     column=TEXT,
     severity={"enum": ["error", "warn"]},
+    name=TEXT,
+    description=TEXT,
+    params={"type": "object"},
     expected=TEXT,
     actual=TEXT,
 )
+NUMBER = {"type": "number"}
+COLUMN_METRICS = {
+    **thing(
+        {},
+        nullCount=COUNT,
+        distinctCount=COUNT,
+        sum=NUMBER,
+        count=NUMBER,
+        min=NUMBER,
+        max=NUMBER,
+        quantiles={"type": "object", "additionalProperties": NUMBER},
+    ),
+    "additionalProperties": False,
+}
 
 DATASET_FACETS = facets(
     version=facet({"datasetVersion": TEXT}),
     schema=facet({"fields": {"type": "array", "items": FIELD}}),
     dataQualityAssertions=facet({"assertions": {"type": "array", "items": ASSERTION}}),
+    dataQualityMetrics=facet(
+        {"columnMetrics": {"type": "object", "additionalProperties": COLUMN_METRICS}},
+        rowCount=COUNT,
+        bytes=COUNT,
+        fileCount=COUNT,
+    ),
 )
 RUN_FACETS = facets(
     nominalTime=facet({"nominalStartTime": TIME}, nominalEndTime=TIME),

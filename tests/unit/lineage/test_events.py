@@ -41,9 +41,18 @@ CHECKS = (
     CheckReport(
         "features",
         (
-            Expectation("expect_column_values_to_not_be_null", "flight_id", True, True, {}),
+            Expectation(
+                "expect_column_values_to_not_be_null",
+                "flight_id",
+                True,
+                True,
+                {},
+                expected={"mostly": 0.9},
+                wording={"expected": ["values must not be null, at least ", {"value": "90"}, " %", {"table": []}]},
+            ),
             Expectation("expect_table_row_count_to_be_between", None, False, False, {"observed_value": 12}),
         ),
+        columns={"flight_id": {"nullCount": 0, "count": 27_004, "quantiles": {"0.5": 1.5}}},
     ),
 )
 CASES = {
@@ -126,6 +135,19 @@ def test_checks_are_assertions():
     first, second = facet["assertions"]
     assert ("flight_id", True, "error") == (first["column"], first["success"], first["severity"])
     assert (False, "warn", "observed_value=12") == (second["success"], second["severity"], second["actual"])
+    assert ("features", "mostly=0.9") == (first["name"], first["expected"])
+    assert first["description"] == "values must not be null, at least 90 %"
+    assert "description" not in second
+
+
+def test_what_checks_measured_are_metrics():
+    """Rows and bytes of the output, and what its suite happened to measure of columns; nothing without a suite."""
+    (output,) = built("complete with checks")["outputs"]
+    facet = output["facets"]["dataQualityMetrics"]
+
+    assert (27_004, 4096, 1) == (facet["rowCount"], facet["bytes"], facet["fileCount"])
+    assert facet["columnMetrics"]["flight_id"] == {"nullCount": 0, "count": 27_004, "quantiles": {"0.5": 1.5}}
+    assert "dataQualityMetrics" not in built("complete")["outputs"][0]["facets"]
 
 
 def test_fail_says_why():
