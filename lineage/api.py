@@ -18,7 +18,7 @@ import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import AfterValidator, BeforeValidator
 from starlette.datastructures import MutableHeaders
@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
 from lineage.projection import receive_events
 from lineage.relay import Relay
-from lineage.service import catalog, graph
+from lineage.service import catalog, docs, graph
 from lineage.service.answers import RecordPage, TraceAnswers
 from lineage.service.intake import MOST_BYTES, EventError, EventTooLargeError, find_fault, parse_time, read_json
 from lineage.service.pool import StorePool
@@ -307,6 +307,40 @@ def get_exclusions(traces: _Traces, dataset: str, partition: str = "", version: 
     """What became of the rows that went into a partition of a table: how many reached it, and why others did not."""
     name = f"{dataset}[{partition}]@{version}" if partition else f"{dataset}@{version}"
     return Response(traces.exclusions(name), media_type="application/json")
+
+
+@_doors.get("/docs")
+@_doors.get("/docs/")
+def get_docs(pool: _Pool) -> Response:
+    """Data Docs: what suites found last, failures first."""
+    return _docs_page(pool, docs.index_page)
+
+
+@_doors.get("/docs/validations/{pipeline}/{table}")
+def get_dataset_docs(pool: _Pool, pipeline: _Name, table: _Name) -> Response:
+    """The results of one dataset, newest first."""
+    return _docs_page(pool, lambda store: docs.dataset_page(store, f"{pipeline}/{table}"))
+
+
+@_doors.get("/docs/validations/{pipeline}/{table}/{partition}/{version}")
+def get_result_docs(
+    pool: _Pool, pipeline: _Name, table: _Name, partition: _Name, version: _Name, run: str | None = None
+) -> Response:
+    """What a suite found on one version (a beginning of its sha256 does), in the newest run or the one named."""
+    return _docs_page(pool, lambda store: docs.result_page(store, f"{pipeline}/{table}", partition, version, run))
+
+
+@_doors.get("/docs/expectations/{pipeline}/{suite}")
+def get_suite_docs(pool: _Pool, pipeline: _Name, suite: _Name) -> Response:
+    """What a suite expects."""
+    return _docs_page(pool, lambda store: docs.suite_page(store, pipeline, suite))
+
+
+def _docs_page(pool: StorePool, draw: Callable[[Store], str]) -> Response:
+    try:
+        return HTMLResponse(pool.use(draw))
+    except NotFoundError as error:
+        return HTMLResponse(docs.missing_page(error), 404)
 
 
 @_doors.get("/health")

@@ -131,9 +131,8 @@ order by r.ended_at desc, r.run_id
 limit %(limit)s;
 
 -- name: newest_results_of_suite
-select distinct on (c.dataset) c.*, r.state, r.ended_at, v.row_count
+select distinct on (c.dataset) c.*, r.state, r.ended_at
 from check_result c join run r using (run_id)
-left join version v using (dataset, partition, sha256)
 where starts_with(c.dataset, %(pipeline)s || '/') and c.suite = %(suite)s
 order by c.dataset, r.ended_at desc, r.run_id;
 
