@@ -14,14 +14,14 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 from lineage.discover import Project
 from lineage.errors import CheckFailedError, HeadwaterError
 from lineage.plan import WHOLE, Declared, Workspace, partitions_to_run, step_code
-from lineage.ports import CheckReport
 from lineage.run import Door, Outcome, Progress, run_step
 from lineage.settings import Settings
 from lineage.spec import Partitions, Source, Step
+from orchestration.checks import Checked, check_metadata, check_name, stored_checks
 from orchestration.deployment import deployment_asset
 from orchestration.project import make_runner, open_workspace
 from orchestration.reach import asset_keys
-from orchestration.reports import column_schema, lineage_url, materialization, report_of, stored_checks
+from orchestration.reports import column_schema, lineage_url, materialization, report_of
 from orchestration.schedules import next_month_schedule
 from orchestration.sensors import LANDED_ONLY, raw_file_sensor, report_sensor
 from orchestration.verification import check_key, verification, verified_check
@@ -126,9 +126,9 @@ def _compute(context: dg.AssetExecutionContext, space: Declared, step: Step) -> 
         for outcome in done:
             yield materialization(opened, report_of(opened, outcome), context.instance)
         if failure is None:
-            yield from _check_results(step, [(o, o.checks or stored_checks(opened.store, o)) for o in done])
+            yield from _check_results(space.settings, step, _checked(opened, done))
     if isinstance(failure, CheckFailedError):
-        yield from _failed_checks(step, failure)
+        yield from _failed_checks(space.settings, step, failure)
     if failure:
         raise dg.Failure(str(failure), allow_retries=False) from failure
     yield dg.MaterializeResult(metadata={_REPORTED: True})
@@ -208,42 +208,28 @@ def _check_specs(step: Step) -> list[dg.AssetCheckSpec]:
     if step.checks is None:
         return []
     description = f"Suite validations/suites/{step.pipeline}/{step.checks.name}.json"
-    return [dg.AssetCheckSpec(_check_name(step), asset=asset_key(step), description=description, blocking=True)]
+    return [dg.AssetCheckSpec(check_name(step), asset=asset_key(step), description=description, blocking=True)]
 
 
-def _check_name(step: Step) -> str:
-    assert step.checks is not None
-    return f"suite_{step.checks.name}"
+def _checked(space: Workspace, done: Sequence[Outcome]) -> list[Checked]:
+    """What suites found on what is done; of a version that was current already, when it was made."""
+    return [
+        Checked(outcome.version, report)
+        for outcome in done
+        for report in outcome.checks or stored_checks(space.store, outcome.run_id)
+    ]
 
 
-def _check_results(
-    step: Step, found: Sequence[tuple[Outcome, tuple[CheckReport, ...]]]
-) -> Iterator[dg.AssetCheckResult]:
-    if step.checks is None:
-        return
-    reports = {outcome.label: report for outcome, checks in found for report in checks}
-    expectations = sum(len(report.expectations) for report in reports.values())
-    warnings = [f"{label}: {line}" for label, report in reports.items() for line in _warnings(report)]
-    metadata: dict[str, Any] = {"expectations": expectations, "warnings": warnings, "partitions": sorted(reports)}
-    if any(outcome.aside for outcome, _ in found):
-        metadata["quarantined"] = [f"{label}: {line}" for label, each in reports.items() for line in _quarantined(each)]
-    yield dg.AssetCheckResult(passed=True, check_name=_check_name(step), metadata=metadata)
+def _check_results(settings: Settings, step: Step, found: Sequence[Checked]) -> Iterator[dg.AssetCheckResult]:
+    if step.checks is not None:
+        yield dg.AssetCheckResult(passed=True, check_name=check_name(step), metadata=check_metadata(settings, found))
 
 
-def _warnings(report: CheckReport) -> list[str]:
-    return [f"{item.kind} {item.column or ''}".strip() for item in report.expectations if not item.success]
-
-
-def _quarantined(report: CheckReport) -> list[str]:
-    """How many rows broke what was to put them aside; a row may have broken several."""
-    found = [item for item in report.expectations if item.quarantined]
-    return [f"{item.kind} {item.column or ''}".strip() + f": {item.quarantined:,} rows" for item in found]
-
-
-def _failed_checks(step: Step, error: CheckFailedError) -> Iterator[dg.AssetCheckResult]:
+def _failed_checks(settings: Settings, step: Step, error: CheckFailedError) -> Iterator[dg.AssetCheckResult]:
+    found = [Checked(error.version, report) for report in error.checks]
     yield dg.AssetCheckResult(
         passed=False,
-        check_name=_check_name(step),
-        metadata={"failures": list(error.failures)},
+        check_name=check_name(step),
+        metadata={"failures": list(error.failures), **check_metadata(settings, found)},
         description=str(error),
     )

@@ -16,11 +16,10 @@ from dagster._core.definitions.data_version import (
 )
 
 from lineage.plan import Plan, Workspace, step_code
-from lineage.ports import CheckReport, Expectation
 from lineage.quarantine import quarantine_of
 from lineage.run import Outcome, dagster_report
 from lineage.settings import Settings
-from lineage.store import Store
+from orchestration.checks import Checked, check_evaluation, stored_checks
 from orchestration.deployment import deployment_metadata
 from orchestration.evaluation import evaluation_metadata
 from serving.promotion import read_decision
@@ -38,6 +37,7 @@ def drain_reports(space: Workspace, instance: dg.DagsterInstance) -> int:
             report = {"dataset": row["dataset"], "partition": row["partition"], **row["body"]}
             if not _is_known(report, instance):
                 instance.report_runless_asset_event(materialization(space, report, instance))
+                _report_checks(space, report, instance)
                 count += 1
             space.store.run("close_dagster_report", report_id=row["report_id"])
     return count
@@ -78,17 +78,14 @@ def column_schema(fields: Iterable[tuple[str, str]]) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in fields])
 
 
-def stored_checks(store: Store, outcome: Outcome) -> tuple[CheckReport, ...]:
-    """The check results that were recorded when the outcome's version was made."""
-    return tuple(
-        CheckReport(row["suite"], tuple(_expectation(item) for item in row["expectations"]))
-        for row in store.rows("check_results_of_run", run_id=outcome.run_id)
-    )
-
-
-def _expectation(item: dict[str, Any]) -> Expectation:
-    aside = item.get("quarantined", 0)
-    return Expectation(item["kind"], item["column"], item["success"], item["blocking"], item["observed"], aside)
+def _report_checks(space: Workspace, report: Report, instance: dg.DagsterInstance) -> None:
+    """What its suite found, after the materialization that it is about."""
+    step = next((step for step in space.project.steps if step.dataset == report["dataset"]), None)
+    version = space.store.version(report["dataset"], report["partition"], report["sha256"])
+    if step is None or step.checks is None or version is None:
+        return
+    for found in stored_checks(space.store, report["run_id"]):
+        instance.report_runless_asset_event(check_evaluation(space.settings, step, Checked(version, found)))
 
 
 def _is_known(report: Report, instance: dg.DagsterInstance) -> bool:

@@ -20,8 +20,10 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.scheduler.instigation import ScheduleInstigatorData
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from fastapi.testclient import TestClient
 from ruamel.yaml import YAML
 
+from lineage.api import create_app
 from lineage.discover import Project, discover
 from lineage.dvc import sync
 from lineage.errors import SettingsError
@@ -585,9 +587,62 @@ def test_refused_by_a_check(farm, changed):
     after = data_version(farm.latest("yields", "2023-02")), farm.count("yields", "2023-02"), place.read_bytes()
     assert (False, False) == (result.success, evaluation.passed)
     assert "litres" in evaluation.metadata["failures"].value[0]
+    (row,) = results(evaluation)
+    assert (row["partition"], row["success"], row["severity"]) == ("2023-02", False, "critical")
+    assert (row["expectation"], row["column"]) == ("expect_column_values_to_be_between", "litres")
+    assert "99.0" in row["sample"]
+    assert 0 < row["unexpected_percent"] < 100
+    assert docs_text(farm, evaluation).count("This version was refused") == 1
     assert "farm.yields[2023-02]" in failed.step_failure_data.user_failure_data.description
     assert before == after
     assert good + 1 == farm.count("yields", "2023-01")
+
+
+def results(evaluation):
+    """The table of expectations in an evaluation's metadata."""
+    return [record.data for record in evaluation.metadata["results"].value.records]
+
+
+def docs_text(farm, evaluation):
+    """The Data Docs page that an evaluation links to."""
+    place = evaluation.metadata["data_docs"].value.removeprefix(farm.settings.lineage_url)
+    with TestClient(create_app(farm.settings, {})) as client:
+        response = client.get(place)
+    assert response.status_code == 200, place
+    return response.text
+
+
+def newest_check(farm):
+    """The newest evaluation of the suite that Dagster knows."""
+    key = dg.AssetCheckKey(dg.AssetKey(["farm", "yields"]), "suite_yields")
+    record = farm.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    return record.event.asset_check_evaluation
+
+
+def test_check_says_what_it_saw(farm):
+    """One month: every expectation, what was observed, and its page; several months: the page of the table."""
+    (one,) = farm.materialize("2023-01", steps=("yields",)).get_asset_check_evaluations()
+    (both,) = farm.materialize(*LANDED, steps=("yields",)).get_asset_check_evaluations()
+
+    (row,) = results(one)
+    assert (row["success"], row["unexpected_percent"]) == (True, 0.0)
+    assert "element_count=" in row["observed"]
+    assert "<h2>farm/yields[2023-01]</h2>" in docs_text(farm, one)
+    assert both.metadata["data_docs"].value.endswith("/docs/validations/farm/yields")
+    assert (both.metadata["expectations"].value, both.metadata["failed"].value) == (2, 0)
+    assert "<h2>farm/yields</h2>" in docs_text(farm, both)
+
+
+def test_check_of_another_door(farm, changed):
+    """What the command line checked, Dagster hears with the materialization, in the same form."""
+    changed(farm.raw("yields", "2023-02"), yields_of([2], berta=21.5))
+    farm.headwater("run", "farm.yields", "--partition", "2023-02")
+    farm.drain()
+
+    evaluation = newest_check(farm)
+    (row,) = results(evaluation)
+    assert (evaluation.passed, row["partition"], row["success"]) == (True, "2023-02", True)
+    assert "<h2>farm/yields[2023-02]</h2>" in docs_text(farm, evaluation)
 
 
 def test_failed_in_the_middle(farm, changed):
