@@ -41,7 +41,7 @@ def wording(result: Any) -> dict[str, list[Part]]:
         ],
         "observed": [_said(configuration.type, _OBSERVED, result=result)],
     }
-    return {name: parts for name, blocks in asked.items() if (parts := _joined(_parts(blocks)))}
+    return {name: parts for name, blocks in asked.items() if (parts := _led(_joined(_parts(blocks))))}
 
 
 def plain_text(parts: list[Part]) -> str:
@@ -170,6 +170,14 @@ def _joined(parts: Iterator[Part]) -> list[Part]:
         else:
             found.append(part)
     return found
+
+
+def _led(parts: list[Part]) -> list[Part]:
+    """Parts without the empty lines by which GX sets them off from what stands before."""
+    first = parts[0] if parts else None
+    if not isinstance(first, str):
+        return parts
+    return [first.lstrip(), *parts[1:]] if first.strip() else parts[1:]
 
 
 def _cut(text: str) -> str:

@@ -185,9 +185,9 @@ def _line(item: Row, words: Row) -> Html:
     label = {"passed": "Succeeded", "failed": "Failed", "warned": "Warning"}[state]
     expected = [wording(words.get("expected") or [item["kind"]])]
     if "found" in words:
-        expected.append(tag("div", wording(words["found"]), class_="found"))
+        expected.append(tag("div", wording(words["found"]), class_=f"found {state}"))
     elif not words and item["observed"]:
-        expected.append(tag("div", text(item["text"]), class_="found"))
+        expected.append(tag("div", text(item["text"]), class_=f"found {state}"))
     cells = (_badge(state, label), Html("".join(expected)), wording(words.get("observed") or ["--"]))
     shown = (tag("td", tag("div", cell)) for cell in cells)
     return tag("tr", *shown, class_="held" if item["success"] else "broken", title=item["kind"])
