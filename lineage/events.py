@@ -160,6 +160,7 @@ def _assertions(checks: tuple[CheckReport, ...]) -> dict[str, Any]:
             description=_sentence(item.wording.get("expected", ())),
             expected=_text(item.expected),
             actual=_text(item.observed),
+            params=None,
         )
         for report in checks
         for item in report.expectations
@@ -174,7 +175,7 @@ def _metrics(version: Version, checks: tuple[CheckReport, ...]) -> dict[str, Any
     if not checks:
         return {}
     facet = measured.DataQualityMetricsDatasetFacet(
-        columnMetrics={name: measured.ColumnMetrics(**metrics) for name, metrics in columns.items()},
+        columnMetrics={name: measured.ColumnMetrics(**{"quantiles": None, **metrics}) for name, metrics in columns.items()},
         rowCount=version.row_count,
         bytes=version.size_bytes,
         fileCount=len(version.files),

@@ -41,7 +41,6 @@ ASSERTION = thing(
     severity={"enum": ["error", "warn"]},
     name=TEXT,
     description=TEXT,
-    params={"type": "object"},
     expected=TEXT,
     actual=TEXT,
 )
