@@ -171,11 +171,15 @@ def _assertions(checks: tuple[CheckReport, ...]) -> dict[str, Any]:
 
 
 def _metrics(version: Version, checks: tuple[CheckReport, ...]) -> dict[str, Any]:
-    columns = {name: metrics for report in checks for name, metrics in report.columns.items()}
     if not checks:
         return {}
+    columns = {
+        name: measured.ColumnMetrics(**{"quantiles": None, **metrics})
+        for report in checks
+        for name, metrics in report.columns.items()
+    }
     facet = measured.DataQualityMetricsDatasetFacet(
-        columnMetrics={name: measured.ColumnMetrics(**{"quantiles": None, **metrics}) for name, metrics in columns.items()},
+        columnMetrics=columns,
         rowCount=version.row_count,
         bytes=version.size_bytes,
         fileCount=len(version.files),
