@@ -73,7 +73,7 @@ class Duplicates:
     def count(self, domain: Domain, probed: Mapping[str, int]) -> Wanted:
         if probed["rows"] == probed["keys"]:
             return Known(0)
-        repeated = self._repeated(domain, domain.frame).select(pl.col("__rows").sum())
+        repeated = self._repeated(domain, domain.frame).select(pl.last().sum())
         return Fetched(keyed(domain, f"{self.columns} repeated"), repeated, lambda found: int(found.item()))
 
     def breaking(self, domain: Domain, frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -90,7 +90,8 @@ class Duplicates:
         rows = domain.rows(self.mask)
         kept = frame if rows is None else frame.filter(rows)
         keys = [domain.present(name).alias(name) for name in self.columns]
-        return kept.group_by(keys).agg(__rows=pl.len()).filter(pl.col("__rows") > 1)
+        counted = f"{'_'.join(self.columns)}_rows"  # longer than any key's own name
+        return kept.group_by(keys).agg(pl.len().alias(counted)).filter(pl.col(counted) > 1)
 
 
 Asked = Condition | Duplicates

@@ -310,3 +310,11 @@ def test_a_condition_and_its_opposite_show_their_own_rows(frames):
         "expect_column_values_to_be_unique": [0, 2],
         "expect_column_values_to_be_json_parseable": [0, 1, 2, 4],
     }
+
+
+def test_repeated_keys_are_counted_whatever_their_column_is_called(frames):
+    rows = pl.DataFrame({"__rows": [1, 2, 2], "_rows": [7, 8, 8]})
+    single = gxe.ExpectColumnValuesToBeUnique(column="__rows")
+    compound = gxe.ExpectCompoundColumnsToBeUnique(column_list=["__rows", "_rows"])
+    found = said(frames, single, compound, frame=rows)
+    assert [each.result["unexpected_count"] for each in found.results] == [2, 2]
