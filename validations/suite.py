@@ -90,7 +90,7 @@ def _document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"The suite {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"The suite {path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path} is no suite: its JSON must be an object.")

@@ -296,6 +296,7 @@ def test_integers_are_counted_exactly(check, values):
 
 MALFORMED = [
     ("{", ["not valid JSON", "line 1"]),
+    ("[" * 100_000, ["not valid JSON", "recursion"]),
     ("[]", ["must be an object"]),
     ('{"expectations": []}', ["`name`"]),
     ('{"name": "x", "expectations": {}}', ["list of `expectations`"]),
