@@ -102,6 +102,8 @@ def _expectation(entry: Any, position: int, path: Path) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
         raise SettingsError(f"{where} must be an object with `type` and `kwargs`.")
     _require_known(str(entry.get("type")), where)
+    if '"$PARAMETER"' in json.dumps(entry["kwargs"]):
+        raise SettingsError(f"{where} ({entry['type']}) asks for a $PARAMETER, which no run gives; write its value.")
     named = f"{where} ({entry['type']})"
     configuration = {**entry, "severity": severity_of(entry, named), "id": str(position)}
     _require_buildable(configuration, named)

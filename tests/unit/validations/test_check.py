@@ -324,6 +324,7 @@ UNUSABLE = [
     (promise("column_values_to_be_null", "a", mostl=1), ["expectation 2", "expect_column_values_to_be_null", "mostl"]),
     (promise("column_values_to_be_null", "a", "fatal"), ["fatal", "critical"]),
     (PASSING[0] | {"sevrity": "info"}, ["sevrity"]),
+    (promise("column_values_to_be_between", "id", min_value={"$PARAMETER": "low"}), ["expectation 2", "$PARAMETER"]),
 ]  # fmt: skip
 
 
