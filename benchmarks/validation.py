@@ -46,7 +46,7 @@ def main(rounds: int, rows: int) -> None:
     ways = [way for way in WAYS if installed(way)]
     with TemporaryDirectory() as name:
         folder = Path(name)
-        _process("prepare", folder, rows)
+        row = _process("prepare", folder, rows)["bytes"]
         print(_told_before(rounds, rows, folder), flush=True)
         costs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for _ in range(rounds):
@@ -57,7 +57,7 @@ def main(rounds: int, rows: int) -> None:
         for way in sorted(set(WAYS) - set(ways)):
             print(f"{way} is left out: it is not installed; pip install 'headwater[benchmarks]'.")
         _report_small(_process("small", folder))
-        _report_growth(rows, [_process("ask", folder / table, OURS) for table in ("plain", "larger")])
+        _report_growth(rows, row, [_process("ask", folder / table, OURS) for table in ("plain", "larger")])
     print(f"load after {_load()}", flush=True)
 
 
@@ -74,8 +74,8 @@ def require_same(way: str, counts: Counts, expected: Counts) -> None:
                 raise SystemExit(f"{way} has {key} {found} of {name!r}, and the hand-written select has {value}.")
 
 
-def prepare(folder: Path, rows: int) -> None:
-    """Writes the tables, a file a year, and the checkpoints that ask about them."""
+def prepare(folder: Path, rows: int) -> dict[str, Any]:
+    """Writes the tables, a file a year, and the checkpoints that ask about them; tells what a row takes in memory."""
     for table in ("table", "plain", "larger", "small"):
         (folder / table).mkdir()
     year = flights_of_a_year()
@@ -91,6 +91,7 @@ def prepare(folder: Path, rows: int) -> None:
     for table, unique in (("table", True), ("small", True), ("plain", False), ("larger", False)):
         save_checkpoint(folder, "polars", table, unique=unique)
     save_checkpoint(folder, "pandas", "table")
+    return {"bytes": year.estimated_size() / year.height}
 
 
 def flights_of_a_year() -> pl.DataFrame:
@@ -130,14 +131,15 @@ def ask(table: Path, way: str) -> dict[str, Any]:
 
 
 def small(folder: Path) -> dict[str, Any]:
-    """How long each of the runs of a checkpoint on three rows takes."""
+    """How long each of the runs of a checkpoint on three rows takes, and how much of a core."""
     WAYS[OURS][0]()
     checkpoint = open_context(folder, "polars").checkpoints.get("small")
-    times = [time.perf_counter()]
+    clocks = [(time.perf_counter(), time.process_time())]
     for _ in range(SMALL_RUNS):
         run_checkpoint(checkpoint)
-        times.append(time.perf_counter())
-    return {"seconds": [end - start for start, end in pairwise(times)]}
+        clocks.append((time.perf_counter(), time.process_time()))
+    spent = [(end[0] - start[0], end[1] - start[1]) for start, end in pairwise(clocks)]
+    return {"seconds": [seconds for seconds, _ in spent], "cpu": [cpu for _, cpu in spent]}
 
 
 def _peak() -> float:
@@ -186,29 +188,26 @@ def _report(costs: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def _report_small(found: dict[str, Any]) -> None:
-    seconds = found["seconds"]
+    seconds, cpu = ([taken * 1e3 for taken in found[what]] for what in ("seconds", "cpu"))
     print(
-        f"a checkpoint on three rows: median {statistics.median(seconds) * 1e3:.0f} ms of {len(seconds)} runs, "
-        f"the first {seconds[0] * 1e3:.0f}, most {max(seconds) * 1e3:.0f} ms"
+        f"a checkpoint on three rows, {len(seconds)} runs: median {statistics.median(seconds):.0f} ms "
+        f"({statistics.median(cpu):.0f} of CPU), the first {seconds[0]:.0f}, most {max(seconds):.0f} ms"
     )
 
 
-def _report_growth(rows: int, found: list[dict[str, Any]]) -> None:
+def _report_growth(rows: int, row: float, found: list[dict[str, Any]]) -> None:
     for times, cost in zip((1, LARGER), found, strict=True):
         print(
-            f"without uniqueness, {rows * times:,} rows: {cost['seconds']:.1f} s, peak {cost['peak']:,.0f} MiB, "
-            f"{cost['above']:,.0f} above imports"
+            f"without uniqueness, {rows * times:,} rows, which are {rows * times * row / 2**20:,.0f} MiB in memory: "
+            f"{cost['seconds']:.1f} s, peak {cost['peak']:,.0f} MiB, {cost['above']:,.0f} above imports"
         )
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--do"]:
         action, place, rest = sys.argv[2], Path(sys.argv[3]), sys.argv[4:]
-        done: Any = {}
-        if action == "prepare":
-            prepare(place, int(rest[0]))
-        else:
-            done = small(place) if action == "small" else ask(place, rest[0])
+        actions = {"prepare": lambda: prepare(place, int(rest[0])), "small": lambda: small(place)}
+        done = actions.get(action, lambda: ask(place, rest[0]))()
         print(json.dumps(done, default=float))
     else:
         main(*(int(given) for given in (*sys.argv[1:], *("3", str(ROWS))[len(sys.argv) - 1 :])))
