@@ -224,6 +224,8 @@ def test_patterns_mean_what_python_means(pattern, text):
     assert found == [re.search(pattern, text) is not None, None]
 
 
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Possible set:FutureWarning")
 def test_common_patterns_run_in_polars():
     """Only what Rust's engine lacks runs in Python."""
     assert [pattern for pattern in PATTERNS if translate(pattern) is None] == []
