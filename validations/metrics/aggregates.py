@@ -43,10 +43,6 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
 def _moment(reduce: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]:
     """A mean, sum or deviation; TypeError for a column that is no number, which Polars would answer with null."""
 
@@ -93,7 +89,7 @@ def _interpolated(found: dict[str, Any], at: int, quantile: float, way: str) -> 
         return below if round(place) == math.floor(place) else above
     share = place - math.floor(place)
     if way == "midpoint":
-        share = 0.5 if share else 0.0
+        share = HALF if share else 0.0
     reach = above - below
     return below + reach * share if share < HALF else above - reach * (1 - share)
 

@@ -75,6 +75,9 @@ def _number(value: Any, dtype: pl.DataType) -> Any:
     """A number in the column's own type, None where it would have to be rounded."""
     if not isinstance(value, Real | Decimal):
         return None
+    if isinstance(value, bool):
+        # As in Python, True is 1; a Decimal cannot be read from its name.
+        value = int(value)
     if dtype.is_float():
         return float(value)
     if dtype.is_decimal():

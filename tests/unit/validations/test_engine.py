@@ -258,6 +258,7 @@ def test_like_is_that_of_sql(pattern, escape, matching):
         ([1, 300, -1], pl.UInt8(), [1]),
         ([1, 2.5, "x", math.nan, Decimal("0.5")], pl.Float64(), [1.0, 2.5, 0.5]),
         ([0, 1, 2, "True"], pl.Boolean(), [False, True]),
+        ([True, 2, "x"], pl.Decimal(10, 2), [Decimal(1), Decimal(2)]),
         (["2013-01-02", "x", datetime(2013, 1, 2, 5), 7], pl.Date(), [date(2013, 1, 2)]),
         (["2013-01-02T05:00Z", "2013-01-02"], pl.Datetime("us", "UTC"), [datetime(2013, 1, 2, 5, tzinfo=UTC)]),
         (["a", 1, None], pl.String(), ["a"]),
