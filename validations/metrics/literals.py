@@ -75,13 +75,11 @@ def _number(value: Any, dtype: pl.DataType) -> Any:
     """A number in the column's own type, None where it would have to be rounded."""
     if not isinstance(value, Real | Decimal):
         return None
-    if isinstance(value, bool):
-        # As in Python, True is 1; a Decimal cannot be read from its name.
-        value = int(value)
     if dtype.is_float():
         return float(value)
     if dtype.is_decimal():
-        return Decimal(str(value))
+        # As in Python, True is 1; a Decimal cannot be read from its name.
+        return Decimal(str(int(value) if value is True or value is False else value))
     whole = _whole(value)
     if whole is None:
         return None
