@@ -108,7 +108,7 @@ def _add_pipeline_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParse
     validate = _add(
         verbs, "validate", "run a suite on a file", "headwater validate march.csv --suite flights/departures"
     )
-    validate.add_argument("path", metavar="PATH", help="a Parquet or CSV file")
+    validate.add_argument("path", metavar="PATH", help="a file: Parquet, CSV, TSV, JSON, NDJSON or Arrow")
     validate.add_argument("--suite", required=True, metavar="NAME", help="pipeline/suite, or the path of a suite file")
     _json(validate)
     _add_suite(verbs)
@@ -121,7 +121,7 @@ def _add_suite(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     actions = suite.add_subparsers(dest="action", required=True, metavar="propose|check")
     text = "draft a suite from what a table holds"
     propose = _add(actions, "propose", text, "headwater suite propose flights.legs --out suite.json")
-    propose.add_argument("table", metavar="TABLE", help="pipeline.step, or a Parquet or CSV file")
+    propose.add_argument("table", metavar="TABLE", help="pipeline.step, or a file that validate reads")
     propose.add_argument("--partition", metavar="P", help="of a step, only this partition, for example 2013-03")
     propose.add_argument("--out", metavar="FILE", help="write the suite into this file rather than print it")
     propose.add_argument("--force", action="store_true", help="replace FILE where there is one")

@@ -14,7 +14,7 @@ from lineage import dvc
 from lineage.discover import discover
 from lineage.errors import NotFoundError, RequestError
 from lineage.plan import Declared, Workspace
-from lineage.ports import CheckReport
+from lineage.ports import CheckReport, describe
 from lineage.quarantine import quarantine_of
 from lineage.relay import send_in_background
 from lineage.run import Door, Outcome, run_steps
@@ -241,11 +241,13 @@ def _report_json(report: CheckReport) -> dict[str, Any]:
 
 def _print_report(report: CheckReport) -> None:
     passed = sum(item.success for item in report.expectations)
+    if not report.expectations:
+        print(f"{report.suite} has no expectations, so nothing was checked.")
+        return
     print(f"{report.suite}: {passed} of {len(report.expectations)} expectations hold.")
     for item in report.expectations:
         if not item.success:
-            seen = ", ".join(f"{key}={value}" for key, value in item.observed.items())
-            print(f"  {'FAILED ' if item.blocking else 'warning'} {item.kind} {item.column or ''} {seen}")
+            print(f"  {'FAILED ' if item.blocking else 'warning'} {item.observed.get('exception') or describe(item)}")
 
 
 def _read_columns(path: Path) -> dict[str, Any]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from lineage.ports import CheckReport, Expectation
+from validations.actions import action_of
 from validations.measured import column_metrics
 from validations.readers import open_frame, unreadable
+from validations.references import columns_read, lacking
 from validations.suite import Examined, examine_suite, load_gx
 from validations.wording import wording
 
@@ -39,7 +41,7 @@ def run_suite(suite: Path, table: Path) -> CheckReport:
     frame = open_frame(table)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         results = _results(examined, frame)
-        expectations = tuple(_reported(examined, results))
+        expectations = tuple(_reported(examined, results, frame.collect_schema().names()))
     if any(_exception(result.exception_info) for result in results.values()):
         _require_readable(frame, table)
     return CheckReport(examined.name, expectations, columns=_plain_metrics(column_metrics(results.values())))
@@ -57,12 +59,25 @@ def _results(examined: Examined, frame: pl.LazyFrame) -> dict[str, Any]:
     return {result.expectation_config.id: result for result in found.results}
 
 
-def _reported(examined: Examined, results: Mapping[str, Any]) -> Iterator[Expectation]:
+def _reported(examined: Examined, results: Mapping[str, Any], columns: Sequence[str]) -> Iterator[Expectation]:
     for at, entry in enumerate(examined.entries):
         if (error := examined.errors.get(at)) is not None:
             yield _unusable(entry, error)
         else:
-            yield _expectation(examined.usable[at], results.get(str(at)))
+            result = results.get(str(at))
+            yield _expectation(examined.usable[at], result, _problem(examined, at, result, columns))
+
+
+def _problem(examined: Examined, at: int, result: Any, columns: Sequence[str]) -> str | None:
+    """Why an expectation could not be evaluated, with the names of all that is concerned; None where it was."""
+    raised = "Great Expectations gave no result" if result is None else _exception(result.exception_info)
+    if raised is None:
+        return None
+    kwargs = examined.entries[at]["kwargs"]
+    for lost in lacking(kwargs, columns):
+        return f"{examined.where(at)} {lost.told('the table')}"
+    read = ", ".join(map(repr, dict.fromkeys(columns_read(kwargs))))
+    return f"{examined.where(at)}{f' on {read}' if read else ''}: {raised}"
 
 
 def _unusable(entry: Any, error: Exception) -> Expectation:
@@ -73,7 +88,7 @@ def _unusable(entry: Any, error: Exception) -> Expectation:
         kind=str(given.get("type", "expectation")),
         column=kwargs.get("column") if isinstance(kwargs, Mapping) else None,
         success=False,
-        blocking=given.get("severity") not in {"warning", "info"},
+        blocking=given.get("severity") not in {"warning", "info"} and action_of(given) != "warn",
         observed={"exception": str(error)},
     )
 
@@ -94,11 +109,11 @@ def _batch(context: Any, frame: pl.LazyFrame) -> Any:
     return asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
 
 
-def _expectation(configuration: Mapping[str, Any], result: Any) -> Expectation:
-    exception = "Great Expectations gave no result" if result is None else _exception(result.exception_info)
+def _expectation(configuration: Mapping[str, Any], result: Any, exception: str | None) -> Expectation:
+    """What came of an expectation; `exception` says why nothing could come of it."""
     success = exception is None and bool(result.success)
     observed = _facts(result.result) if exception is None else {"exception": exception}
-    if not success:
+    if not success and exception is None:
         observed |= _promised(configuration["kwargs"], observed)
     return Expectation(
         kind=configuration["type"],

@@ -5,10 +5,8 @@ An expectation on a column that a table lost does not fail where somebody edits 
 
 from __future__ import annotations
 
-import ast
 import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +15,12 @@ from lineage.errors import HeadwaterError, NotFoundError
 from lineage.plan import Declared, suite_path
 from lineage.spec import Source, Step
 from lineage.tables import table_path
+from validations.references import lacking
 from validations.suite import examine_suite
 
 Problem = Literal["column", "expectation", "suite", "missing", "unused", "unstored"]
 
 _SUITES = Path("validations") / "suites"
-_COLUMN = ("column", "column_A", "column_B")
-_COLUMNS = ("column_list", "column_set")
-_LOCAL = "__local__"
-_QUOTED = re.compile(r"`([^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -179,61 +174,6 @@ def _lost(suite: str, step: Step, expectations: Sequence[Any], columns: Sequence
         if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
             continue
         kind = str(entry.get("type"))
-        for column in dict.fromkeys(columns_read(entry["kwargs"])):
-            if column in columns:
-                continue
-            near = tuple(difflib.get_close_matches(column, columns, n=3))
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(columns)}."
-            text = f"{suite}: expectation {at + 1} ({kind}) reads {column!r}, which {step.full_name} lacks; {hint}"
-            yield Finding("column", suite, text, step.full_name, at + 1, kind, column, near)
-
-
-def columns_read(kwargs: Mapping[str, Any]) -> Iterator[str]:
-    """The columns that an expectation's kwargs name, those of its row condition included."""
-    for name in _COLUMN:
-        if isinstance(column := kwargs.get(name), str):
-            yield column
-    for name in _COLUMNS:
-        if isinstance(several := kwargs.get(name), list):
-            yield from (column for column in several if isinstance(column, str))
-    yield from condition_columns(kwargs.get("row_condition"))
-
-
-def condition_columns(condition: Any) -> Iterator[str]:
-    """The columns that a row condition names: in GX's own form, or as text in the language of pandas queries.
-
-    Of text that cannot be read nothing is told: running the suite will say so.
-    """
-    if isinstance(condition, str):
-        yield from _names(condition)
-    elif isinstance(condition, list):
-        for item in condition:
-            yield from condition_columns(item)
-    elif isinstance(condition, dict):
-        column, text = condition.get("column"), condition.get("pass_through_filter")
-        if isinstance(column, dict) and isinstance(column.get("name"), str):
-            yield column["name"]
-        if isinstance(text, str):
-            yield from _names(text)
-        yield from condition_columns(condition.get("conditions"))
-
-
-def _names(text: str) -> Iterator[str]:
-    """The bare and `quoted` names of a pandas query, and those in col("…")."""
-    quoted: dict[str, str] = {}
-
-    def placeholder(found: re.Match[str]) -> str:
-        return quoted.setdefault(found[0], f"quoted_{len(quoted)}_")
-
-    try:
-        tree = ast.parse(_QUOTED.sub(placeholder, text).strip().replace("@", _LOCAL), mode="eval")
-    except (SyntaxError, ValueError):
-        return
-    known = {name: text.strip("`") for text, name in quoted.items()}
-    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node not in called and not node.id.startswith(_LOCAL):
-            yield known.get(node.id, node.id)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "col":
-            names = (item.value for item in node.args if isinstance(item, ast.Constant))
-            yield from (name for name in names if isinstance(name, str))
+        for lost in lacking(entry["kwargs"], columns):
+            text = f"{suite}: expectation {at + 1} ({kind}) {lost.told(step.full_name)}"
+            yield Finding("column", suite, text, step.full_name, at + 1, kind, lost.column, lost.nearest)

@@ -31,13 +31,18 @@ class SuiteFile:
 
 @dataclass(frozen=True)
 class Examined:
-    """All of a suite's entries as they stand in its file, by position: GX configurations of those that can be
-    used, errors of the others."""
+    """All of a suite's entries as they stand in its file (`path`), by position: GX configurations of those that can
+    be used, errors of the others."""
 
+    path: Path
     name: str
     entries: tuple[Any, ...]
     usable: Mapping[int, Mapping[str, Any]]
     errors: Mapping[int, SettingsError]
+
+    def where(self, at: int) -> str:
+        """How a sentence about the entry at this position begins."""
+        return _where(self.path, at, self.entries[at]["type"])
 
 
 def read_suite(path: Path) -> SuiteFile:
@@ -58,11 +63,16 @@ def examine_suite(path: Path) -> Examined:
             usable[at] = _expectation(entry, at, path)
         except SettingsError as error:
             errors[at] = error
-    return Examined(name, tuple(entries), usable, errors)
+    return Examined(path, name, tuple(entries), usable, errors)
 
 
 def _entries(path: Path) -> tuple[str, list[Any]]:
     document = _document(path)
+    if "expectation_suite_name" in document:
+        raise SettingsError(
+            f"{path} is a suite of Great Expectations 0.x: rename `expectation_suite_name` to `name`, and in each "
+            "expectation `expectation_type` to `type`."
+        )
     name, entries = document.get("name"), document.get("expectations")
     if not isinstance(name, str) or not name or not isinstance(entries, list):
         raise SettingsError(f"{path} is no suite: it needs a `name` and a list of `expectations`.")
@@ -98,18 +108,25 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _expectation(entry: Any, position: int, path: Path) -> dict[str, Any]:
-    where = f"{path}: expectation {position + 1}"
+    where = _where(path, position)
     if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
         raise SettingsError(f"{where} must be an object with `type` and `kwargs`.")
     _require_known(str(entry.get("type")), where)
+    named = _where(path, position, entry["type"])
     if '"$PARAMETER"' in json.dumps(entry["kwargs"]):
-        raise SettingsError(f"{where} ({entry['type']}) asks for a $PARAMETER, which no run gives; write its value.")
-    named = f"{where} ({entry['type']})"
+        raise SettingsError(f"{named} asks for a $PARAMETER, which no run gives; write its value.")
     configuration = {**entry, "severity": severity_of(entry, named), "id": str(position)}
     _require_buildable(configuration, named)
     if action_of(entry) == QUARANTINE:
         require_by_row(entry["type"], named)
     return configuration
+
+
+def _where(path: Path, position: int, kind: str | None = None) -> str:
+    # Records keep such sentences: no folder of this machine in them.
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    named = f" ({kind})" if kind else ""
+    return f"{shown}: expectation {position + 1}{named}"
 
 
 def _require_known(kind: str, where: str) -> None:

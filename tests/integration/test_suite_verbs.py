@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from validations.inspection import columns_read
+from validations.references import columns_read
 from validations.suite import read_suite
 
 PACKAGE = "depot_suites"

@@ -213,21 +213,23 @@ def test_only_critical_blocks(check, severity, blocking):
 
 
 RAISING = [
-    (promise("column_values_to_not_be_null", "gone"), 'The column "gone" in BatchData does not exist'),
-    (promise("compound_columns_to_be_unique", column_list=["id", "gone"]), '"gone"'),
-    (promise("column_values_to_match_regex", "place", regex="("), "The regular expression '(' is not valid"),
+    (promise("column_values_to_not_be_null", "plac"), "reads 'plac', which the table lacks; did you mean place?"),
+    (promise("compound_columns_to_be_unique", column_list=["id", "gone"]), "reads 'gone'"),
+    (promise("column_pair_values_to_be_equal", column_A="id", column_B="ids"), "reads 'ids', which the table lacks"),
+    (promise("column_values_to_match_regex", "place", regex="("), "'place': The regular expression '(' is not valid"),
     (promise("column_values_to_be_between", "place", min_value=1), "place (String) cannot be compared with 1"),
 ]
 
 
 @pytest.mark.parametrize(("raising", "message"), RAISING, ids=lambda item: str(item)[:40])
-def test_an_expectation_that_raises_has_failed(check, raising, message):
-    """An exception is a failure that tells its first line; the expectations beside it still count."""
+def test_an_expectation_that_raises_has_failed(check, tmp_path, raising, message):
+    """It names the suite, the expectation, its columns and the fault in a line; those beside it still count."""
     report = check(ROWS, promise("column_values_to_not_be_null", "id"), raising)
     kept, raised = report.expectations
 
     assert (kept.success, raised.success, report.success) == (True, False, False)
-    assert message in raised.observed["exception"]
+    where = f"{tmp_path / 'suite.json'}: expectation 2 ({raising['type']})"
+    assert [word for word in (where, message) if word not in raised.observed["exception"]] == []
     assert "\n" not in raised.observed["exception"]
 
 
@@ -300,6 +302,7 @@ MALFORMED = [
     ("[]", ["must be an object"]),
     ('{"expectations": []}', ["`name`"]),
     ('{"name": "x", "expectations": {}}', ["list of `expectations`"]),
+    ('{"expectation_suite_name": "x", "expectations": []}', ["0.x", "`name`", "`expectation_type`"]),
 ]
 
 
@@ -339,10 +342,16 @@ def test_an_expectation_that_cannot_be_used_has_failed(check, tmp_path, entry, n
     assert [word for word in told if word not in failed.observed["exception"]] == []
 
 
-def test_one_that_only_warns_does_so_when_it_cannot_be_used(check):
-    """A severity that does not block is kept to."""
-    entry = promise("column_values_to_be_nul", "id", "warning")
-
+@pytest.mark.parametrize(
+    "entry",
+    [
+        promise("column_values_to_be_nul", "id", "warning"),
+        promise("column_values_to_be_nul", "id") | {"meta": {"action": "warn"}},
+    ],
+    ids=["severity", "action"],
+)
+def test_one_that_only_warns_does_so_when_it_cannot_be_used(check, entry):
+    """A severity or an action that does not block is kept to."""
     report = check(ROWS, entry)
 
     assert (report.success, report.expectations[0].column) == (True, "id")
