@@ -1,7 +1,7 @@
-"""The four expectations of GX that ask which engine runs them, taught the Polars one.
+"""The expectations of GX that ask which engine runs them, taught the Polars one, and results that can be written.
 
 The three type expectations compare with the types of the engine they find, and know only GX's own.
-The quantile one answers with NumPy's bool, which no checkpoint can write as JSON.
+The quantile one answers with NumPy's bool, and any of them may list a duration: no checkpoint can write those as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from great_expectations.expectations.core import (
     ExpectColumnValuesToBeInTypeList,
     ExpectColumnValuesToBeOfType,
 )
+from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metrics.util import get_dbms_compatible_column_names
+
+from validations.serialization import writable
 
 Validate = Callable[..., dict[str, Any]]
 
@@ -126,6 +129,20 @@ def _teach_plain_bools(kind: Any) -> None:
     kind._validate = validate
 
 
+def _teach_writable_results() -> None:
+    own = Expectation.metrics_validate
+
+    def metrics_validate(
+        self: Any, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None, **more: Any
+    ) -> Any:
+        found = own(self, metrics, runtime_configuration, execution_engine, **more)
+        if _is_polars(execution_engine):
+            found.result = writable(found.result)
+        return found
+
+    Expectation.metrics_validate = metrics_validate
+
+
 def _is_polars(engine: Any) -> bool:
     # By name: the engine imports this module.
     return any(kind.__name__ == "PolarsExecutionEngine" for kind in type(engine).__mro__)
@@ -135,3 +152,4 @@ _teach(ExpectColumnValuesToBeOfType, _of_one_type)
 _teach(ExpectColumnTypeToBe, _of_one_type)
 _teach(ExpectColumnValuesToBeInTypeList, _of_listed_types)
 _teach_plain_bools(ExpectColumnQuantileValuesToBeBetween)
+_teach_writable_results()
