@@ -167,17 +167,22 @@ def _values(domain: Domain, condition: Asked) -> Wanted:
     """The values that break the condition: one column's as they are, a pair's as tuples, more as dicts."""
 
     def finish(rows: pl.DataFrame) -> list[Any]:
-        columns = [rows[name].head(_most_values(domain)).to_list() for name in condition.columns]
+        shown = rows.head(_most_values(domain))
         if "column" in domain.kwargs:
-            return columns[0]
-        # GX sorts these by value to count them, and None cannot be sorted.
-        columns = [[math.nan if value is None else value for value in column] for column in columns]
-        tuples = zip(*columns, strict=True)
+            return shown[condition.columns[0]].to_list()
+        tuples = zip(*(_sortable(shown[name]) for name in condition.columns), strict=True)
         if "column_A" in domain.kwargs:
             return list(tuples)
         return [dict(zip(condition.columns, values, strict=True)) for values in tuples]
 
     return _shared(domain, condition, finish)
+
+
+def _sortable(column: pl.Series) -> list[Any]:
+    """The values with NaN for missing: GX sorts them to count them, and gives up counting where it meets None."""
+    # Decimal raises an error of its own when it is compared with NaN, on which GX does not reckon.
+    missing = None if column.dtype.is_decimal() else math.nan
+    return [missing if value is None else value for value in column.to_list()]
 
 
 def _index_list(domain: Domain, condition: Asked) -> Wanted:

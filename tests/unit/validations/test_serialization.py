@@ -134,3 +134,33 @@ def test_a_value_that_can_be_written_stays_itself():
     value = {"a": [Decimal("1.10"), (1, "x"), datetime(2013, 1, 1)], "b": {1.5}, "c": None}
 
     assert writable(value) == value
+
+
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        gxe.ExpectColumnPairValuesToBeEqual(column_A="d", column_B="e"),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="e", column_B="d", ignore_row_if="neither"),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["d", "f"], ignore_row_if="never"),
+        gxe.ExpectMulticolumnSumToEqual(column_list=["d", "e"], sum_total=9, ignore_row_if="never"),
+        gxe.ExpectMulticolumnValuesToBeEqual(column_list=["d", "e"], ignore_row_if="never"),
+        gxe.ExpectSelectColumnValuesToBeUniqueWithinRecord(column_list=["d", "f"]),
+    ],
+    ids=lambda expectation: type(expectation).__name__,
+)
+@pytest.mark.parametrize("form", FORMATS)
+def test_decimals_that_are_missing_are_listed(context, frames, expectation, form):
+    """A Decimal cannot be compared with NaN, not even to sort what is counted."""
+    one, two = Decimal("1.10"), Decimal("2.00")
+    frame = pl.DataFrame({"d": [one, None, two, one], "e": [None, one, one, one], "f": [one, None, two, one]})
+    pandas = context.data_sources.add_or_update_pandas("pandas").add_dataframe_asset("frame")
+
+    ours = frames.get_batch({"dataframe": frame}).validate(expectation, result_format=form)
+    theirs = pandas.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame.to_pandas()})
+
+    expected = theirs.validate(expectation, result_format=form).to_json_dict()
+    found = ours.to_json_dict()
+    for result in (found, expected):
+        result["result"].pop("unexpected_index_query", None)
+    assert ("raised_exception", False) in found["exception_info"].items()
+    assert (found["success"], found["result"]) == (expected["success"], expected["result"])
