@@ -11,6 +11,10 @@ from typing import Any
 
 import polars as pl
 from great_expectations.expectations.core import (
+    ExpectColumnMaxToBeBetween,
+    ExpectColumnMeanToBeBetween,
+    ExpectColumnMedianToBeBetween,
+    ExpectColumnMinToBeBetween,
     ExpectColumnQuantileValuesToBeBetween,
     ExpectColumnTypeToBe,
     ExpectColumnValuesToBeInTypeList,
@@ -20,6 +24,7 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metrics.util import get_dbms_compatible_column_names
 
 from validations.serialization import writable
+from validations.temporal import comparable, is_temporal, moments
 
 Validate = Callable[..., dict[str, Any]]
 
@@ -129,6 +134,50 @@ def _teach_plain_bools(kind: Any) -> None:
     kind._validate = validate
 
 
+def _teach_times(kind: Any, metric: str) -> None:
+    """Bounds of what a column of dates and times comes to; those of numbers are GX's own business."""
+    own: Validate = kind._validate
+
+    def validate(self: Any, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:
+        if not (_is_polars(execution_engine) and is_temporal([metrics[metric]])):
+            return own(self, metrics, runtime_configuration, execution_engine)
+        asked = _described(self, execution_engine)
+        (value,), (low, high) = comparable([metrics[metric]], [self.min_value, self.max_value], asked)
+        taught = self.copy(update={"min_value": low, "max_value": high})
+        return own(taught, {**metrics, metric: value}, runtime_configuration, execution_engine)
+
+    kind._validate = validate
+
+
+def _teach_times_of_quantiles(kind: Any) -> None:
+    own: Validate = kind._validate
+    metric = "column.quantile_values"
+
+    def validate(self: Any, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:
+        found = metrics[metric]
+        if not (_is_polars(execution_engine) and is_temporal(found)):
+            return own(self, metrics, runtime_configuration, execution_engine)
+        ranges = self.configuration.kwargs["quantile_ranges"]
+        bounds = [bound for pair in ranges["value_ranges"] for bound in pair]
+        # GX asks how close a value is to its bounds, which it can tell of datetimes only.
+        values, bounds = map(moments, comparable(found, bounds, _described(self, execution_engine)))
+        # For no bound GX takes infinity, which is no time.
+        low, high = min(values), max(values)
+        pairs = [
+            (low if a is None else a, high if b is None else b) for a, b in zip(bounds[::2], bounds[1::2], strict=True)
+        ]
+        taught = self.copy(update={"quantile_ranges": {**ranges, "value_ranges": pairs}})
+        return own(taught, {**metrics, metric: values}, runtime_configuration, execution_engine)
+
+    kind._validate = validate
+
+
+def _described(expectation: Any, engine: Any) -> str:
+    """The expectation, its column and the column's type, for an error's first words."""
+    schema = engine.batch({"batch_id": expectation.batch_id}).schema
+    return f"{expectation.expectation_type} of {expectation.column} ({schema.get(expectation.column)})"
+
+
 def _teach_writable_results() -> None:
     own = Expectation.metrics_validate
 
@@ -152,4 +201,9 @@ _teach(ExpectColumnValuesToBeOfType, _of_one_type)
 _teach(ExpectColumnTypeToBe, _of_one_type)
 _teach(ExpectColumnValuesToBeInTypeList, _of_listed_types)
 _teach_plain_bools(ExpectColumnQuantileValuesToBeBetween)
+_teach_times_of_quantiles(ExpectColumnQuantileValuesToBeBetween)
+_teach_times(ExpectColumnMinToBeBetween, "column.min")
+_teach_times(ExpectColumnMaxToBeBetween, "column.max")
+_teach_times(ExpectColumnMeanToBeBetween, "column.mean")
+_teach_times(ExpectColumnMedianToBeBetween, "column.median")
 _teach_writable_results()
