@@ -35,9 +35,9 @@ CONDITIONS = [
 
 
 @st.composite
-def frames(draw: st.DrawFn) -> pl.DataFrame:
+def frames(draw: st.DrawFn, fewest: int = 0) -> pl.DataFrame:
     """Columns of every kind that pandas holds as Polars does; a missing number makes it a float there."""
-    rows = draw(st.integers(0, 9))
+    rows = draw(st.integers(fewest, 9))
 
     def column(values: st.SearchStrategy[Any]) -> list[Any]:
         return draw(st.lists(values, min_size=rows, max_size=rows))
@@ -167,6 +167,31 @@ EXPECTATIONS = st.one_of(
 )  # fmt: skip
 
 
+# What two expectations of a text column say of other rows though they have the same column and arguments.
+ALIKE = [
+    ("ColumnValuesToBeNull", "ColumnValuesToNotBeNull", st.just({})),
+    ("ColumnValuesToMatchRegex", "ColumnValuesToNotMatchRegex", st.builds(dict, regex=PATTERNS)),
+    ("ColumnValuesToMatchRegexList", "ColumnValuesToNotMatchRegexList",
+     st.builds(dict, regex_list=st.lists(PATTERNS, min_size=1, max_size=2))),
+    ("ColumnValuesToBeInSet", "ColumnValuesToNotBeInSet", st.builds(dict, value_set=SETS)),
+    ("ColumnValuesToBeDateutilParseable", "ColumnValuesToBeJsonParseable", st.just({})),
+]  # fmt: skip
+
+
+@st.composite
+def suites(draw: st.DrawFn) -> list[tuple[str, dict[str, Any]]]:
+    """Two to five expectations on one column, some of which differ in nothing but their type."""
+    column, mostly = draw(TEXT), draw(MOSTLY)
+    pairs = draw(st.lists(st.sampled_from(ALIKE), min_size=1, max_size=2, unique_by=lambda each: each[0]))
+    asked = []
+    for one, other, drawn in pairs:
+        kwargs = {"column": column, "mostly": mostly, **draw(drawn)}
+        asked += [(one, kwargs), (other, kwargs)]
+    if draw(st.booleans()):
+        asked.append(("ColumnDistinctValuesToBeInSet", {"column": column, "value_set": draw(SETS)}))
+    return draw(st.permutations(asked))
+
+
 @pytest.fixture(scope="module")
 def engines() -> dict[str, Any]:
     """A batch definition for each engine."""
@@ -187,6 +212,19 @@ def told(engine: Any, frame: Any, expectation: Any, form: dict[str, Any]) -> dic
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = engine.get_batch({"dataframe": frame}).validate(expectation, result_format=form).to_json_dict()
+    return plain(found)
+
+
+def told_of_all(engine: Any, frame: Any, suite: Any, form: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an engine says of each expectation of a suite, by its type, from one run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = engine.get_batch({"dataframe": frame}).validate(suite, result_format=form)
+    return {each.expectation_config.type: plain(each.to_json_dict()) for each in found.results}
+
+
+def plain(found: dict[str, Any]) -> dict[str, Any]:
+    """A result without what differs on purpose."""
     result = dict(found["result"])
     result.pop("unexpected_index_query", None)
     if holds_missing(result.get("partial_unexpected_list", [])):
@@ -245,3 +283,29 @@ def test_both_engines_say_the_same(engines, frame, drawn, condition, form, index
         ours = told(engines["polars"], frame, expectation, shape)
 
         assert ours == told(engines["pandas"], pandas, expectation, shape)
+
+
+# Rows enough that some break the one expectation and some the other, and a format that lists them.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    frame=frames(fewest=5),
+    drawn=suites(),
+    condition=st.none() | st.sampled_from(CONDITIONS),
+    form=st.sampled_from([form for form in FORMATS if form != "BOOLEAN_ONLY"]),
+)
+def test_a_suite_on_one_column_says_the_same(engines, frame, drawn, condition, form):
+    """Expectations that share a pass share what they fetch, and no more than that."""
+    import great_expectations.expectations as gxe
+
+    gx = load_gx()
+    where = {} if condition is None else {"row_condition": condition, "condition_parser": "pandas"}
+    shape = {"result_format": form}
+
+    def suite() -> Any:
+        asked = [getattr(gxe, f"Expect{name}")(**kwargs, **where) for name, kwargs in drawn]
+        return gx.ExpectationSuite("drawn", asked)
+
+    ours = told_of_all(engines["polars"], frame, suite(), shape)
+
+    assert len(ours) == len(drawn)
+    assert ours == told_of_all(engines["pandas"], frame.to_pandas(), suite(), shape)
