@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from lineage.errors import SourceError
+from validations import csv_rows
 
 # As R and pandas write them.
 MISSING = ["", "NA"]
 
 
 def _csv(path: Path, separator: str) -> pl.LazyFrame:
+    options: dict[str, Any] = {"separator": separator, "null_values": MISSING, "try_parse_dates": True}
+    csv_rows.require_distinct_names(path, options)
     # The whole file decides about a column's type: a few rows would fail at the first that is of another.
-    return pl.scan_csv(path, separator=separator, null_values=MISSING, try_parse_dates=True, infer_schema_length=None)
+    schema = pl.scan_csv(path, infer_schema_length=None, **options).collect_schema()
+    # Without the schema, each pass would read the whole file for the types again.
+    frame = pl.scan_csv(path, schema=schema, **options)
+    try:
+        csv_rows.require_rows(frame)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(csv_rows.told(path, options, error)) from error
+    return frame
 
 
 _READERS: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
@@ -37,8 +48,10 @@ KINDS = tuple(_READERS)
 def open_frame(path: Path) -> pl.LazyFrame:
     """The rows of a file, unread where its format allows; types are inferred where it does not hold them.
 
-    In CSV, an empty field and NA are null. Known are .parquet, .csv, .tsv, .json (a list of objects), .ndjson and
-    .jsonl, .arrow, .feather and .ipc. SourceError names a file that is missing, unreadable or of another kind.
+    In CSV, an empty field, NA and a field that a row lacks are null; a row with too many fields, and a header that
+    names a column twice, are refused whatever is asked later. Known are .parquet, .csv, .tsv, .json (a list of
+    objects), .ndjson and .jsonl, .arrow, .feather and .ipc. SourceError names a file that is missing, unreadable or
+    of another kind.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:

@@ -199,9 +199,10 @@ class PolarsFileAsset(PolarsAsset):
             "batch_identifiers": dict(batch),
         }
         if partitioner is None:
-            return ScanSpec(self._open(found), words)
+            return ScanSpec(self._open_checked(found), words)
         if partitions.is_by_name(partitioner):
-            return ScanSpec(self._open(found, [batch[partitions.PATH]]), words)
+            return ScanSpec(self._open_checked(found, [batch[partitions.PATH]]), words)
+        self._open_checked(found)
         frame = self._dated(found, lambda whole: whole.filter(partitions.within(whole, partitioner, batch)))
         return ScanSpec(frame, words | {"partitioner_kwargs": {"column_name": partitioner.column_name}})
 
@@ -226,8 +227,14 @@ class PolarsFileAsset(PolarsAsset):
             raise TestConnectionError(f"{self._named()} cannot be read: {error}.") from error
 
     def _open(self, found: files.Files, names: Sequence[str] | None = None) -> pl.LazyFrame:
+        return self._opened(self.reader.open, found, names)
+
+    def _open_checked(self, found: files.Files, names: Sequence[str] | None = None) -> pl.LazyFrame:
+        return self._opened(self.reader.open_checked, found, names)
+
+    def _opened(self, opening: Any, found: files.Files, names: Sequence[str] | None) -> pl.LazyFrame:
         try:
-            return self.reader.open(found, names, self.reader_options)
+            return opening(found, names, self.reader_options)  # type: ignore[no-any-return]
         except (ValueError, OSError) as error:
             raise TestConnectionError(f"{self._named()} cannot be read: {error}.") from error
 

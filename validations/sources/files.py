@@ -17,6 +17,8 @@ from typing import Any
 
 import polars as pl
 
+from validations import csv_rows
+
 # What JSON cannot hold, what must not be saved, and what is decided by the asset's path.
 _NOT_OPTIONS = frozenset(
     {"source", "glob", "hidden_file_prefix", "with_column_names", "cast_options", "cache"}
@@ -69,16 +71,50 @@ class Reader:
         if self.format == "Parquet":
             _require_parquet(paths)
         try:
+            if self.format == "CSV":
+                _require_distinct_names(paths, loaded)
             frame: pl.LazyFrame = self._scan(paths, **loaded | ({"hive_partitioning": True} if hive else {}))
             columns = frame.collect_schema().names()
         except (pl.exceptions.PolarsError, OSError, TypeError) as error:
-            raise ValueError(
-                f"Polars cannot read {_listed(paths)} as {self.format} ({_first_line(error)}); "
-                "look at the file, or at the asset's reader options"
-            ) from error
+            raise self._unreadable(paths, _first_line(error)) from error
         # Polars also takes `key=value` folders above the root for partitions.
         above = _keys(files.root.parts) - files.hive_keys if hive else set()
         return frame.drop(above.intersection(columns)) if above else frame
+
+    def open_checked(self, files: Files, names: Sequence[str] | None, options: Mapping[str, Any]) -> pl.LazyFrame:
+        """The same rows as `open`, of which each field of a CSV file has been read once; ValueError names a wrong one.
+
+        Later passes skip the columns that nobody asks about, and with them what is wrong there.
+        """
+        frame = self.open(files, names, options)
+        if self.format == "CSV":
+            try:
+                csv_rows.require_rows(frame)
+            except pl.exceptions.PolarsError as error:
+                loaded = {name: _loaded(name, value) for name, value in options.items()}
+                raise self._wrong_rows(files.paths(names), frame.collect_schema(), loaded, error) from error
+        return frame
+
+    def _wrong_rows(
+        self, paths: Sequence[Path], schema: pl.Schema, options: Mapping[str, Any], error: Exception
+    ) -> ValueError:
+        for path in paths:
+            if len(paths) > 1:
+                try:
+                    csv_rows.require_rows(self._scan(path, **{**options, "schema": schema}))
+                except pl.exceptions.PolarsError as found:
+                    if _first_line(found) != _first_line(error):
+                        continue
+                else:
+                    continue
+            return self._unreadable([path], csv_rows.told(path, options, error))
+        return self._unreadable(paths, _first_line(error))
+
+    def _unreadable(self, paths: Sequence[Path], said: str) -> ValueError:
+        return ValueError(
+            f"Polars cannot read {_listed(paths)} as {self.format} ({said}); "
+            "look at the file, or at the asset's reader options"
+        )
 
     @property
     def _scan(self) -> Callable[..., pl.LazyFrame]:
@@ -190,6 +226,14 @@ def _require_parquet(paths: Sequence[Path]) -> None:
             start = file.read(4)
         if start not in (b"PAR1", b"PARE"):
             raise ValueError(f"{path} is no Parquet file: correct `path`, or write the file again")
+
+
+def _require_distinct_names(paths: Sequence[Path], options: Mapping[str, Any]) -> None:
+    for path in paths:
+        try:
+            csv_rows.require_distinct_names(path, options)
+        except ValueError as error:
+            raise ValueError(f"{path} is no table ({error})") from error
 
 
 def _keys(parts: Iterator[str] | Sequence[str]) -> set[str]:

@@ -398,7 +398,9 @@ def test_a_parquet_file_is_validated_as_it_is(tmp_path):
         ("gone.csv", None, "There is no file"),
         ("text.parquet", b"id\n1\n", "not readable as parquet"),
         ("empty.csv", b"", "not readable as csv"),
-        ("ragged.csv", b"a,b\n1,2,3\n", "not readable as csv"),
+        ("ragged.csv", b"id,b\n1,2\n'3,4,5,6\n", "not readable as csv .line 3 has 4 fields and the header 2: correct"),
+        ("ragged.tsv", b'id\tb\n1\t"2\n"\n3\t4\t5\n', "not readable as tsv .line 4 has 3 fields and the header 2:"),
+        ("twice.csv", b"\xef\xbb\xbfid,b,id\n1,2,3\n", "its header names the column 'id' 2 times: give each"),
         ("latin.csv", b"a,b\nZ\xfcrich,1\n", "invalid utf-8"),
         ("rows.xlsx", b"{}", "ends in none of .parquet, .csv"),
     ],
@@ -413,3 +415,17 @@ def test_an_unreadable_file_is_refused_by_name(tmp_path, name, content, message)
         run_suite(write_suite(tmp_path, PASSING[0]), path)
 
     assert caught.value.path == str(path)
+
+
+def test_rows_that_end_early_have_missing_values(tmp_path):
+    """As in pandas; a name with the suffix that Polars gives to repeated ones is no repetition."""
+    path = tmp_path / "short.csv"
+    path.write_text("id,b,b_duplicated_0,\n1,2,3\n4\n")
+    suite = write_suite(
+        tmp_path,
+        promise("column_values_to_not_be_null", "id"),
+        promise("column_values_to_not_be_null", "b", mostly=0.5),
+        promise("column_values_to_not_be_null", "b_duplicated_0", mostly=0.5),
+    )
+
+    assert [each.success for each in run_suite(suite, path).expectations] == [True, True, True]

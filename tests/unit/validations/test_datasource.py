@@ -379,6 +379,62 @@ def test_a_csv_that_polars_cannot_read(gx, source, tmp_path):
         source.add_csv_asset("days", path=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("row;b\n1;2\n3;4;5\n", r"b\.csv as CSV \(line 3 has 3 fields and the header 2: correct the line"),
+        ("row;b\n" + "1;2\n" * 200 + "1;x\n", r"b\.csv as CSV \(could not parse `x` as dtype `i64` at column 'b'"),
+    ],
+    ids=["ragged", "late"],
+)
+@pytest.mark.parametrize("way", ["whole", "path"])
+def test_a_csv_whose_wrong_rows_are_in_a_column_that_nobody_asks_about(gx, source, tmp_path, content, said, way):
+    """The batch is refused, with the file that is wrong."""
+    (tmp_path / "a.csv").write_text("row;b\n1;2\n")
+    (tmp_path / "b.csv").write_text(content)
+    asset = source.add_csv_asset("days", path=tmp_path, separator=";")
+    wrong = asset.add_batch_definition_whole("w") if way == "whole" else asset.add_batch_definition_path("p", "b.csv")
+
+    with pytest.raises(gx.datasource.fluent.interfaces.TestConnectionError, match=said):
+        wrong.get_batch()
+
+    assert asset.add_batch_definition_path("a", "a.csv").get_batch() is not None
+
+
+def test_a_csv_batch_of_dates_is_read_whole(gx, source, tmp_path):
+    """A part by a column of dates is a filter on rows that are all sound."""
+    (tmp_path / "a.csv").write_text("row,day\n1,2013-01-01\n2,2013-02-01,x\n")
+    asset = source.add_csv_asset("days", path=tmp_path, try_parse_dates=True)
+    january = asset.add_batch_definition_monthly("months", column="day")
+
+    with pytest.raises(gx.datasource.fluent.interfaces.TestConnectionError, match="line 3 has 3 fields"):
+        january.get_batch({"year": 2013, "month": 1})
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("row,b\n1,2\n3,4,5\n", {"truncate_ragged_lines": True}),
+        ("x\nrow,row\n1,2\n", {"new_columns": ["row", "b"], "skip_rows": 1}),
+    ],
+)
+def test_what_a_csv_option_allows_is_no_error(source, tmp_path, content, options):
+    """Polars' options for ragged lines and for names decide."""
+    (tmp_path / "a.csv").write_text(content)
+    asset = source.add_csv_asset("days", path=tmp_path, **options)
+
+    assert ["row", "b"] == asset.add_batch_definition_whole("w").get_batch().data.frame.collect().columns
+
+
+def test_a_csv_header_that_names_a_column_twice(gx, source, tmp_path):
+    """Refused when the asset is added, with the file and the column."""
+    (tmp_path / "a.csv").write_text("row,b\n1,2\n")
+    (tmp_path / "b.csv").write_text("row,row\n1,2\n")
+
+    with pytest.raises(gx.datasource.fluent.interfaces.TestConnectionError, match=r"b\.csv .*column 'row' 2 times"):
+        source.add_csv_asset("days", path=tmp_path)
+
+
 def test_files_that_vanished(gx, source, tmp_path):
     """Found when the batch is asked for."""
     DAYS.write_parquet(tmp_path / "a.parquet")
