@@ -12,6 +12,7 @@ import polars as pl
 from great_expectations.expectations import registry
 from great_expectations.expectations.metrics.query_metric_provider import QueryMetricProvider
 
+from validations.metrics import sql
 from validations.metrics.domain import Domain, keyed
 from validations.metrics.registration import ENGINE, register, register_value, same_domain
 from validations.scan import Fetched, Known, Wanted
@@ -22,11 +23,22 @@ _BATCH = "batch"
 
 
 def run_query(query: str, tables: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """The rows of a SELECT over named frames, lazily; ValueError for SQL that Polars does not understand."""
+    """The rows of a SELECT over named frames, lazily; ValueError for any other SQL, and for what it does not find."""
+    readable = "{batch}" if list(tables) == [_BATCH] else f"the assets {', '.join(tables) or '(there are none)'}"
+    if refused := sql.refusal(query, readable):
+        raise ValueError(f"Polars cannot run the query {query!r}: {refused}.")
     try:
-        return pl.SQLContext(dict(tables)).execute(query)
+        rows = pl.SQLContext(dict(tables)).execute(query)
+        rows.collect_schema()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ValueError(f"Polars cannot run the query {query!r}: {str(error).partition(chr(10))[0]}") from error
+        raise ValueError(f"Polars cannot run the query {query!r}: {_told(error)}") from error
+    return rows
+
+
+def _told(error: BaseException) -> str:
+    """What Polars says of a query, in one line; of a field that is not there it says the bare name."""
+    said = str(error).partition("\n")[0]
+    return said if " " in said else f"{type(error).__name__} {said!r}"
 
 
 def _rows(domain: Domain, key: str, **columns: str) -> pl.LazyFrame:
