@@ -15,6 +15,7 @@ import polars as pl
 
 from lineage.batches import panics_as_errors
 from validations.drafting.shapes import find_shapes
+from validations.exact import exact
 
 # Of columns with more values than this nobody reads a list.
 MOST_VALUES = 100
@@ -86,7 +87,7 @@ def profile(parts: Sequence[pl.LazyFrame], keys: Sequence[tuple[str, ...]] = ())
 
 def _plain(name: str, kind: pl.DataType) -> pl.Expr:
     """A column as it is profiled: categories are text, and NaN is missing as null is."""
-    column = pl.col(name)
+    column = exact(name)
     if isinstance(kind, pl.Categorical | pl.Enum):
         return column.cast(pl.String)
     return column.fill_nan(None) if kind.is_float() else column
@@ -97,7 +98,7 @@ def _count(table: pl.LazyFrame, schema: pl.Schema) -> tuple[list[Column], dict[s
     plain = table.collect_schema()
     expressions = [pl.len().alias("rows")]
     for at, (name, kind) in enumerate(plain.items()):
-        column = pl.col(name)
+        column = exact(name)
         expressions.append(column.null_count().alias(f"{at} missing"))
         if _has_order(kind):
             expressions += [column.min().alias(f"{at} min"), column.max().alias(f"{at} max")]
@@ -122,7 +123,7 @@ def _with_values(table: pl.LazyFrame, columns: list[Column], sketched: dict[str,
     few = [name for name, count in sketched.items() if count <= MOST_VALUES * _MARGIN]
     if not few:
         return columns
-    lists = table.select(pl.col(name).drop_nulls().unique().sort().implode() for name in few)
+    lists = table.select(exact(name).drop_nulls().unique().sort().implode() for name in few)
     found = lists.collect(engine="streaming").row(0, named=True)
     values = {name: tuple(items) for name, items in found.items() if len(items) <= MOST_VALUES}
     return [replace(item, values=values.get(item.name)) for item in columns]
@@ -164,7 +165,7 @@ def _unique(table: pl.LazyFrame, keys: list[tuple[str, ...]], rows: int) -> set[
 
 def _differ(table: pl.LazyFrame, key: tuple[str, ...], classes: int, number: int) -> bool:
     """Whether all hashes of one class differ."""
-    hashes = table.select((pl.col(key[0]) if len(key) == 1 else pl.struct(key)).hash().alias("hash"))
+    hashes = table.select((exact(key[0]) if len(key) == 1 else pl.struct(map(exact, key))).hash().alias("hash"))
     if classes > 1:
         hashes = hashes.filter(pl.col("hash") % classes == number)
     ordered = hashes.collect(engine="streaming").to_series().sort()

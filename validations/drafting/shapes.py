@@ -15,6 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from validations.exact import exact
+
 _WORD = "[0-9A-Za-z]+"
 _SEPARATORS = frozenset(" -_/.:+@#,")
 _CLASSES = {"digit": "[0-9]", "upper": "[A-Z]", "lower": "[a-z]"}
@@ -95,7 +97,7 @@ def _followed(table: pl.LazyFrame, outlines: list[_Outline]) -> list[_Outline]:
         return []
     asked: list[pl.Expr] = []
     for outline in outlines:
-        column, length = pl.col(outline.column), pl.col(outline.column).str.len_bytes()
+        column, length = exact(outline.column), exact(outline.column).str.len_bytes()
         asked.append(column.str.contains(outline.pattern).all().alias(f"{outline.column} follows"))
         asked.append((length.max() - length.min()).alias(f"{outline.column} width"))
     found = table.select(asked).collect(engine="streaming").row(0, named=True)
@@ -119,7 +121,7 @@ def _pieces(table: pl.LazyFrame, outlines: list[_Outline]) -> pl.LazyFrame:
 
 
 def _words(outline: _Outline) -> Iterator[pl.Expr]:
-    column = pl.col(outline.column)
+    column = exact(outline.column)
     if outline.separators == ("", ""):
         yield column.alias(outline.words[0].name)
         return

@@ -15,6 +15,7 @@ import polars as pl
 from great_expectations.core.id_dict import IDDict
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
+from validations.exact import exact
 from validations.metrics.domain import Domain, keyed
 from validations.metrics.registration import Dependencies, known, register, together
 from validations.scan import Fetched, Known, Reduced, Wanted
@@ -82,7 +83,7 @@ class Duplicates:
         kept = frame if rows is None else frame.filter(rows)
         keys = [domain.present(name) for name in self.columns]
         return kept.join(
-            self._repeated(domain, frame), left_on=keys, right_on=self.columns, how="semi",
+            self._repeated(domain, frame), left_on=keys, right_on=[exact(name) for name in self.columns], how="semi",
             nulls_equal=True, maintain_order="left",
         )  # fmt: skip
 
@@ -193,8 +194,8 @@ def _index_list(domain: Domain, condition: Asked) -> Wanted:
         if not names:
             return rows[_place(domain)].to_list()
         if domain.values["result_format"].get("exclude_unexpected_values"):
-            return [rows.select(names).to_dict(as_series=False)] if rows.height else []
-        return rows.select(list(dict.fromkeys([*condition.columns, *names]))).to_dicts()
+            return [rows.select(map(exact, names)).to_dict(as_series=False)] if rows.height else []
+        return rows.select(map(exact, dict.fromkeys([*condition.columns, *names]))).to_dicts()
 
     return _shared(domain, condition, finish)
 
@@ -232,7 +233,7 @@ def _shared(domain: Domain, condition: Asked, finish: Callable[[pl.DataFrame], A
     """Values and places from one query, which reads no further than what will be shown."""
     form = domain.values["result_format"]
     columns = [domain.present(name).alias(name) for name in dict.fromkeys(condition.columns)]
-    others = [pl.col(name) for name in _index_columns(domain) if name not in condition.columns]
+    others = [exact(name) for name in _index_columns(domain) if name not in condition.columns]
     if form["result_format"] == "BASIC":
         rows = condition.breaking(domain, domain.frame).select(*columns, *others)
     else:

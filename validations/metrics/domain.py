@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 from great_expectations.expectations.metrics.util import get_dbms_compatible_column_names
 
+from validations.exact import exact
+
 
 class Domain:
     """What a metric gets: the frame of its batch, its own kwargs, and the metrics it depends on."""
@@ -46,7 +48,7 @@ class Domain:
 
     def present(self, column: str) -> pl.Expr:
         """A column in which whatever is missing is null: NaN counts as missing, as it does in pandas."""
-        values = pl.col(column)
+        values = exact(column)
         return values.fill_nan(None) if self.schema[column].is_float() else values
 
     def missing(self, column: str) -> pl.Expr:

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from validations.exact import exact
 from validations.query.accessors import METHODS, PARTS, method, part
 from validations.query.arithmetic import absolute, calculate, negated
 from validations.query.operands import ConditionError, Constant, Operand, Term, among, boolean, compare, joined, mask
@@ -64,7 +65,7 @@ def read_query(text: str, schema: pl.Schema) -> pl.Expr:
 def column(name: str, schema: pl.Schema) -> Operand:
     """A column of the table; an unknown name is an error that names the nearest ones."""
     if name in schema:
-        return Operand(name if name.isidentifier() else f"`{name}`", pl.col(name), schema[name])
+        return Operand(name if name.isidentifier() else f"`{name}`", exact(name), schema[name])
     near = difflib.get_close_matches(name, schema.names(), n=3, cutoff=0.5) or schema.names()[:5]
     raise ConditionError(f"there is no column {name!r}; the nearest are {', '.join(map(repr, near))}")
 

@@ -26,6 +26,8 @@ from great_expectations.datasource.fluent.data_asset.path.file_asset import (
     RegexUnknownGroupsError,
 )
 
+from validations.exact import exact
+
 PATH = "path"
 YEARLY: tuple[str, ...] = ("year",)
 MONTHLY: tuple[str, ...] = ("year", "month")
@@ -95,7 +97,7 @@ def batches_of_column(frame: pl.LazyFrame, partitioner: Any, asked: Mapping[str,
     Rows without a date are in none of them.
     """
     parts = parameters(partitioner)
-    column = pl.col(partitioner.column_name)
+    column = exact(partitioner.column_name)
     rows = frame.filter(within(frame, partitioner, asked)).select(_part(column, part).alias(part) for part in parts)
     if set(parts) <= set(asked):
         # All is known but whether there is such a row.
@@ -107,9 +109,9 @@ def within(frame: pl.LazyFrame, partitioner: Any, asked: Mapping[str, Any]) -> p
     """Whether a row's date has the year, month and day that are asked for; ValueError if the column has no dates."""
     name = partitioner.column_name
     kind = require_dates(frame, name)
-    column = pl.col(name)
-    exact = [_part(column, part) == int(value) for part, value in asked.items()]
-    return pl.all_horizontal(pl.lit(True), *exact, *_near(column, kind, asked))
+    column = exact(name)
+    equal = [_part(column, part) == int(value) for part, value in asked.items()]
+    return pl.all_horizontal(pl.lit(True), *equal, *_near(column, kind, asked))
 
 
 def require_dates(frame: pl.LazyFrame, column: str) -> pl.DataType:

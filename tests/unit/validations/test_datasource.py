@@ -435,6 +435,15 @@ def test_a_csv_header_that_names_a_column_twice(gx, source, tmp_path):
         source.add_csv_asset("days", path=tmp_path)
 
 
+def test_a_batch_of_dates_in_a_column_whose_name_polars_takes_for_a_pattern(source, tmp_path):
+    """The dates of that column part the rows."""
+    DAYS.with_columns(DAYS["day"].alias("^.*$"), day=None).write_parquet(tmp_path / "a.parquet")
+    years = source.add_parquet_asset("days", path=tmp_path).add_batch_definition_yearly("years", column="^.*$")
+
+    assert [{"year": 2013}, {"year": 2014}] == [dict(each) for each in years.get_batch_identifiers_list()]
+    assert 34 == rows(years.get_batch({"year": 2014})).height
+
+
 def test_files_that_vanished(gx, source, tmp_path):
     """Found when the batch is asked for."""
     DAYS.write_parquet(tmp_path / "a.parquet")

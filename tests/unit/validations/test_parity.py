@@ -309,3 +309,74 @@ def test_a_suite_on_one_column_says_the_same(engines, frame, drawn, condition, f
 
     assert len(ours) == len(drawn)
     assert ours == told_of_all(engines["pandas"], frame.to_pandas(), suite(), shape)
+
+
+ODD = pl.DataFrame(
+    {
+        "*": [3, 1, 3, None],
+        "^a.*$": [1.0, 5.0, 5.0, math.nan],
+        "a b": [9, 9, 8, 7],
+        "a.b": ["x", "y", "y", None],
+        "": [4, 4, 4, 5],
+    }
+)
+
+
+# GX itself refuses the column "" where an expectation is about one column.
+@pytest.mark.parametrize("column", ["*", "^a.*$", "a b", "^nothing$"])
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("ColumnValuesToNotBeNull", {}),
+        ("ColumnValuesToBeUnique", {}),
+        ("ColumnValuesToBeInSet", {"value_set": [3, 5, "y"]}),
+        ("ColumnMaxToBeBetween", {"max_value": 4}),
+        ("ColumnDistinctValuesToEqualSet", {"value_set": [1, 3]}),
+        ("ColumnUniqueValueCountToBeBetween", {"max_value": 1}),
+        ("ColumnMostCommonValueToBeInSet", {"value_set": [3, 5]}),
+    ],
+)
+def test_a_column_whose_name_polars_takes_for_a_pattern(engines, name, kwargs, column):
+    """A name is that of one column, whatever its signs mean to Polars."""
+    import great_expectations.expectations as gxe
+
+    expectation = getattr(gxe, f"Expect{name}")(column=column, **kwargs)
+    form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["^a.*$", "*"]}
+
+    ours = told(engines["polars"], ODD, expectation, form)
+
+    assert ours == told(engines["pandas"], ODD.to_pandas(), expectation, form)
+    assert ours["raised"] is (column == "^nothing$")
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("ColumnPairValuesAToBeGreaterThanB", {"column_A": "*", "column_B": "^a.*$", "ignore_row_if": "neither"}),
+        ("ColumnPairValuesToBeEqual", {"column_A": "^a.*$", "column_B": "*"}),
+        ("CompoundColumnsToBeUnique", {"column_list": ["*", "a b", ""]}),
+        ("CompoundColumnsToBeUnique", {"column_list": ["^a.*$", "a.b"]}),
+        ("SelectColumnValuesToBeUniqueWithinRecord", {"column_list": ["*", "^a.*$", "a b"]}),
+        ("MulticolumnSumToEqual", {"column_list": ["*", "^a.*$"], "sum_total": 8}),
+    ],
+)
+def test_columns_whose_names_polars_takes_for_patterns(engines, name, kwargs):
+    """Neither does a condition on several of them mean others."""
+    import great_expectations.expectations as gxe
+
+    expectation = getattr(gxe, f"Expect{name}")(**kwargs)
+
+    ours = told(engines["polars"], ODD, expectation, {"result_format": "COMPLETE"})
+
+    assert ours == told(engines["pandas"], ODD.to_pandas(), expectation, {"result_format": "COMPLETE"})
+    assert not ours["raised"]
+
+
+@pytest.mark.parametrize(("condition", "rows"), [("`*` == 3", 2), ("`^a.*$` > 1", 2), ("`^a.*$`.isnull()", 1)])
+def test_a_condition_on_a_column_whose_name_polars_takes_for_a_pattern(engines, condition, rows):
+    """The rows that the column of that name admits."""
+    import great_expectations.expectations as gxe
+
+    expectation = gxe.ExpectTableRowCountToEqual(value=rows, row_condition=condition, condition_parser="pandas")
+
+    assert told(engines["polars"], ODD, expectation, {"result_format": "BASIC"})["success"]

@@ -110,6 +110,17 @@ def test_a_column_is_told_in_the_order_of_a_reader(drafted):
     assert said(suite, "list") == [("be_of_type", {"type_": "List"}, "critical"), known]
 
 
+def test_a_column_whose_name_polars_takes_for_a_pattern(drafted, tmp_path):
+    """It is drafted from its own values."""
+    suite = drafted(
+        pl.DataFrame({"*": range(ROWS), "^.*$": [f"N{row:04}" for row in range(ROWS)], "a": repeated("x", "y")})
+    )
+
+    assert ("match_regex", {"regex": "^N[0-9]{4}$"}) in [each[:2] for each in said(suite, "^.*$")]
+    assert "be_unique" in [each[0] for each in said(suite, "*")]
+    assert all(each.success for each in checked(suite, tmp_path / "0.parquet").expectations)
+
+
 def test_every_expectation_says_what_was_seen(drafted):
     """The author decides by it what to keep."""
     suite = drafted(pl.DataFrame({"place": repeated("JFK", None, "EWR"), "delay": [*range(ROWS)]}))

@@ -86,6 +86,18 @@ def test_a_rule_finds_the_rows_that_break_it(tmp_path, name):
     assert found.filter(pl.col("broken") & ~pl.col("about")).is_empty()
 
 
+@pytest.mark.parametrize("name", ["*", "^.*$"])
+def test_a_rule_on_a_column_whose_name_polars_takes_for_a_pattern(tmp_path, name):
+    """It judges that column, and lineage can tell which it was."""
+    rows = pl.DataFrame({"low": [1, 1], name: [1, -1], "high": [-1, -1]})
+    suite = write(tmp_path, marked("column_values_to_be_between", column=name, min_value=0))
+
+    (rule,) = rules(suite, rows.schema)
+
+    assert rows.select(rule.broken).to_series().to_list() == [False, True]
+    assert rule.broken.meta.root_names() == [name]
+
+
 def test_mostly_is_of_the_rows_that_have_a_value(tmp_path):
     """As GX counts them; for an expectation about nulls it is all rows."""
     known, between = (
