@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from validations.metrics.literals import is_text
@@ -23,5 +25,13 @@ def as_text(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _floats(batch: pl.Series) -> pl.Series:
+    """Each distinct float is written once, where they are few; -0.0 is not distinct from 0.0 to Polars."""
+    distinct = batch.unique()
+    if 4 * len(distinct) >= len(batch) or (1 / batch == -math.inf).any():
+        return _written(batch)
+    return batch.replace_strict(distinct, _written(distinct), return_dtype=pl.String)
+
+
+def _written(batch: pl.Series) -> pl.Series:
     # Polars writes 1e-7 where Python writes 1e-07.
     return pl.Series([None if value is None else repr(value) for value in batch.to_list()], dtype=pl.String)

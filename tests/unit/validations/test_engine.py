@@ -24,6 +24,7 @@ import validations.datasource  # noqa: E402, F401
 from validations.expectations import is_of_type  # noqa: E402
 from validations.metrics.literals import members  # noqa: E402
 from validations.metrics.patterns import contains, like, translate  # noqa: E402
+from validations.metrics.text import as_text  # noqa: E402
 
 ROWS = pl.DataFrame(
     {
@@ -321,3 +322,18 @@ def test_repeated_keys_are_counted_whatever_their_column_is_called(frames):
     compound = gxe.ExpectCompoundColumnsToBeUnique(column_list=["__rows", "_rows"])
     found = said(frames, single, compound, frame=rows)
     assert [each.result["unexpected_count"] for each in found.results] == [2, 2]
+
+
+FLOATS = [0.0, -0.0, 1e-7, 1e16, 5e-324, math.inf, -math.inf, math.nan, None]
+
+
+@given(
+    st.lists(st.floats() | st.sampled_from(FLOATS)), st.sampled_from([1, 9]), st.sampled_from([pl.Float32, pl.Float64])
+)
+def test_floats_are_written_as_python_writes_them(values, times, dtype):
+    """Whether each is written by itself or, where they repeat, once for all."""
+    column = pl.Series("v", values * times, dtype=dtype, strict=False)
+
+    found = column.to_frame().select(as_text(pl.col("v"), dtype())).to_series()
+
+    assert found.to_list() == [None if value is None else repr(value) for value in column.to_list()]
