@@ -23,12 +23,12 @@ from great_expectations.expectations.core import (
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metrics.util import get_dbms_compatible_column_names
 
+from validations.metrics.literals import is_text
 from validations.serialization import writable
 from validations.temporal import comparable, is_temporal, moments
 
 Validate = Callable[..., dict[str, Any]]
 
-_TEXT = (pl.String, pl.Categorical, pl.Enum)
 _LISTS = (pl.List, pl.Array)
 
 # What suites that were written for other engines call a type, beside Polars' own names. NumPy's `int` and
@@ -43,7 +43,7 @@ _ALIASES: dict[str, Callable[[pl.DataType], bool]] = {
     **dict.fromkeys(("real", "double_precision", "floattype", "doubletype"), lambda dtype: dtype.is_float()),
     **dict.fromkeys(
         ("str", "str_", "string", "text", "char", "varchar", "stringtype", "object", "object_", "o"),
-        lambda dtype: dtype.base_type() in (*_TEXT, pl.Object),
+        lambda dtype: is_text(dtype) or dtype.base_type() == pl.Object,
     ),
     **dict.fromkeys(("bool", "bool_", "bit", "booleantype"), lambda dtype: dtype == pl.Boolean),
     **dict.fromkeys(("date", "datetype"), lambda dtype: dtype == pl.Date),

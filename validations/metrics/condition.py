@@ -192,7 +192,7 @@ def _index_list(domain: Domain, condition: Asked) -> Wanted:
 
     def finish(rows: pl.DataFrame) -> list[Any]:
         if not names:
-            return rows[_place(domain)].to_list()
+            return rows[domain.place].to_list()
         if domain.values["result_format"].get("exclude_unexpected_values"):
             return [rows.select(map(exact, names)).to_dict(as_series=False)] if rows.height else []
         return rows.select(map(exact, dict.fromkeys([*condition.columns, *names]))).to_dicts()
@@ -208,11 +208,11 @@ def _index_query(domain: Domain, condition: Asked) -> Wanted:
         return Known(None)
 
     def finish(rows: pl.DataFrame) -> str:
-        return f"df[{rows[_place(domain)].to_list()}]"
+        return f"df[{rows[domain.place].to_list()}]"
 
     if form["result_format"] == "COMPLETE":
         return _shared(domain, condition, finish)
-    rows = _numbered(domain, condition).select(_place(domain))
+    rows = _numbered(domain, condition).select(domain.place)
     return Fetched(keyed(domain, "unexpected_index_query"), rows, finish)
 
 
@@ -237,22 +237,14 @@ def _shared(domain: Domain, condition: Asked, finish: Callable[[pl.DataFrame], A
     if form["result_format"] == "BASIC":
         rows = condition.breaking(domain, domain.frame).select(*columns, *others)
     else:
-        rows = _numbered(domain, condition).select(_place(domain), *columns, *others)
+        rows = _numbered(domain, condition).select(domain.place, *columns, *others)
     if form["result_format"] != "COMPLETE":
         rows = rows.head(form["partial_unexpected_count"])
     return Fetched(keyed(domain, f"{condition.columns} broken"), rows, finish)
 
 
 def _numbered(domain: Domain, condition: Asked) -> pl.LazyFrame:
-    return condition.breaking(domain, domain.frame.with_row_index(_place(domain)))
-
-
-def _place(domain: Domain) -> str:
-    """A name for the row number that no column bears."""
-    name = "row"
-    while name in domain.schema:
-        name = f"_{name}"
-    return name
+    return condition.breaking(domain, domain.frame.with_row_index(domain.place))
 
 
 def _index_columns(domain: Domain) -> list[str]:

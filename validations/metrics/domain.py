@@ -41,6 +41,14 @@ class Domain:
     def dtype(self) -> pl.DataType:
         return self.schema[self.column]
 
+    @cached_property
+    def place(self) -> str:
+        """A name for the row number that no column bears."""
+        name = "row"
+        while name in self.schema:
+            name = f"_{name}"
+        return name
+
     def named(self, column: str) -> str:
         """A column's name as the frame spells it; GX's own error where there is none."""
         found = get_dbms_compatible_column_names(column_names=column, batch_columns_list=self.schema.names())

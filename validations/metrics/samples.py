@@ -16,8 +16,6 @@ from validations.metrics.registration import register
 from validations.metrics.text import as_text
 from validations.scan import Fetched
 
-_ROW = "row"
-
 
 def sample(domain: Domain) -> Fetched:
     """The first values, missing ones too."""
@@ -41,8 +39,7 @@ def _that(matches: Callable[[pl.Expr], pl.Expr], name: str) -> Callable[[Domain]
 
 def missing(domain: Domain) -> Fetched:
     """Whether each value is missing, which is what breaks `nonnull`: a pandas Series by row number, as GX wants it."""
-    names = domain.schema.names()
-    place = next(name for name in (_ROW * times for times in range(1, len(names) + 2)) if name not in names)
+    place = domain.place
     rows = domain.frame.with_row_index(place)
     if domain.admitted is not None:
         rows = rows.filter(domain.admitted)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from lineage.ports import CheckReport
 from lineage.sources import fetch, read
 from lineage.tables import write_table
 from validations.check import run_suite
+from validations.suite import load_gx
 
 SUITES = Path(__file__).parents[3] / "validations" / "suites" / "flights"
 
@@ -155,3 +157,20 @@ def _cycle(*values: object) -> pl.Expr:
 def _measured(value: float) -> pl.Expr:
     """One hour in fifty has no observation."""
     return pl.when(pl.int_range(LEGS) % 50 != 9).then(value + pl.int_range(LEGS) % 2)
+
+
+@pytest.fixture(scope="module")
+def context() -> Any:
+    """A context of Great Expectations that knows `add_polars`."""
+    import validations.datasource  # noqa: F401 - it teaches it
+
+    found = load_gx().get_context(mode="ephemeral")
+    found.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    return found
+
+
+@pytest.fixture(scope="module")
+def frames(context) -> Any:
+    """A batch definition for frames that are handed over."""
+    asset = context.data_sources.add_polars("frames").add_dataframe_asset("frame")
+    return asset.add_batch_definition_whole_dataframe("all")

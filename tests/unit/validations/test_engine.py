@@ -37,19 +37,6 @@ ROWS = pl.DataFrame(
 )
 
 
-@pytest.fixture(scope="module")
-def context() -> Any:
-    found = gx.get_context(mode="ephemeral")
-    found.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    return found
-
-
-@pytest.fixture(scope="module")
-def frames(context) -> Any:
-    asset = context.data_sources.add_polars("frames").add_dataframe_asset("frame")
-    return asset.add_batch_definition_whole_dataframe("all")
-
-
 @pytest.fixture
 def collects(monkeypatch) -> list[int]:
     """How many queries each collect of this test ran."""

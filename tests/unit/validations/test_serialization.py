@@ -52,19 +52,6 @@ COLUMNS = {
 }
 
 
-@pytest.fixture(scope="module")
-def context() -> Any:
-    found = gx.get_context(mode="ephemeral")
-    found.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    return found
-
-
-@pytest.fixture(scope="module")
-def frames(context) -> Any:
-    asset = context.data_sources.add_polars("frames").add_dataframe_asset("frame")
-    return asset.add_batch_definition_whole_dataframe("all")
-
-
 def shown(found: Any, name: str) -> Any:
     found.describe()
     return json.loads(json.dumps(found.to_json_dict()))["result"].get(name)
