@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -104,15 +105,15 @@ class TrainedBundle:
 
 
 class Checker(Protocol):
-    """Runs a suite (a GX JSON file) on a Parquet file."""
+    """Runs a suite (a GX JSON file) on a Parquet file; `parameters` are the values of its `$PARAMETER`."""
 
-    def __call__(self, suite: Path, table: Path) -> CheckReport: ...
+    def __call__(self, suite: Path, table: Path, parameters: Mapping[str, Any]) -> CheckReport: ...
 
 
 class Quarantiner(Protocol):
     """Reads the expectations of a suite that put rows aside, for a table of this schema."""
 
-    def __call__(self, suite: Path, schema: pl.Schema) -> tuple[QuarantineRule, ...]: ...
+    def __call__(self, suite: Path, schema: pl.Schema, parameters: Mapping[str, Any]) -> tuple[QuarantineRule, ...]: ...
 
 
 class Trainer(Protocol):
@@ -141,14 +142,14 @@ class Ports:
     scorer: str = "serving.predict:score"
     quarantiner: str = QUARANTINER
 
-    def check(self, suite: Path, table: Path) -> CheckReport:
+    def check(self, suite: Path, table: Path, parameters: Mapping[str, Any]) -> CheckReport:
         """Run a suite with the configured checker."""
-        report: CheckReport = resolve(self.checker)(suite, table)
+        report: CheckReport = resolve(self.checker)(suite, table, parameters)
         return report
 
-    def rules(self, suite: Path, schema: pl.Schema) -> tuple[QuarantineRule, ...]:
+    def rules(self, suite: Path, schema: pl.Schema, parameters: Mapping[str, Any]) -> tuple[QuarantineRule, ...]:
         """The expectations of a suite that put rows aside; asked only of a suite that marks any."""
-        found: tuple[QuarantineRule, ...] = resolve(self.quarantiner)(suite, schema)
+        found: tuple[QuarantineRule, ...] = resolve(self.quarantiner)(suite, schema, parameters)
         return found
 
     def train(
@@ -171,6 +172,19 @@ def resolve(dotted: str) -> Callable[..., Any]:
     return found
 
 
+def suite_parameters(partition: str) -> dict[str, Any]:
+    """What a suite may ask of the partition that it judges, by `$PARAMETER`; nothing where there is none.
+
+    `partition` is the key (2013-03), `year` and `month` are whole numbers; `start` and `end` are the first day of the
+    month and of the next, as ISO dates.
+    """
+    if not partition:
+        return {}
+    year, month = map(int, partition.split("-"))
+    start, end = date(year, month, 1), date(year + month // 12, month % 12 + 1, 1)
+    return {"partition": partition, "year": year, "month": month, "start": start.isoformat(), "end": end.isoformat()}
+
+
 def describe(item: Expectation) -> str:
     """One expectation in words: what, on which column, and what was observed."""
     where = f" on {item.column}" if item.column else ""
@@ -191,4 +205,5 @@ __all__ = [
     "Training",
     "describe",
     "resolve",
+    "suite_parameters",
 ]

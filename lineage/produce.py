@@ -17,7 +17,7 @@ from lineage.frame import TrackedFrame
 from lineage.parting import PutAside, part, records
 from lineage.plan import Plan, Workspace
 from lineage.plots import plots_folder
-from lineage.ports import Ports, Training
+from lineage.ports import Ports, Training, suite_parameters
 from lineage.quarantine import puts_aside
 from lineage.rows.following import follow
 from lineage.rows.origins import ROWS, stored_names, write_stages
@@ -126,7 +126,7 @@ def _table(space: Workspace, plan: Plan, folder: Path, ports: Ports) -> Produced
 
 def _parted(plan: Plan, frame: TrackedFrame, folder: Path, ports: Ports, *, keep_order: bool) -> Produced:
     assert plan.suite is not None
-    rules = ports.rules(plan.suite, frame.types)
+    rules = ports.rules(plan.suite, frame.types, suite_parameters(plan.partition))
     found = part(plan, frame, rules, folder, keep_order=keep_order)
     return Produced(found.version, found.files, lineage=found.lineage, aside=found.aside)
 

@@ -23,7 +23,7 @@ from lineage.errors import CheckFailedError, HeadwaterError, StaleRunError
 from lineage.identity.environment import environment
 from lineage.outputs import put_aside, record_outputs, restore
 from lineage.plan import Plan, Workspace, chosen_partitions, label, make_plan, partitions_to_run
-from lineage.ports import CheckReport, Ports
+from lineage.ports import CheckReport, Ports, suite_parameters
 from lineage.produce import Produced, explain, produce
 from lineage.projection import record_event
 from lineage.provenance import publish, sign_bundle
@@ -258,7 +258,8 @@ def _execute(runner: Runner, plan: Plan, run_id: uuid.UUID) -> tuple[Produced, t
 def _check(runner: Runner, plan: Plan, produced: Produced) -> tuple[CheckReport, ...]:
     if plan.suite is None:
         return ()
-    report = runner.ports.check(plan.suite, next(iter(produced.files.values())))
+    table = next(iter(produced.files.values()))
+    report = runner.ports.check(plan.suite, table, suite_parameters(plan.partition))
     return (judged(report, produced.aside.tallies) if produced.aside else report,)
 
 

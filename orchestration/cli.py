@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from typing import Any
 
 from lineage.errors import HeadwaterError
 from lineage.settings import Settings, read_settings
@@ -110,6 +112,10 @@ def _add_pipeline_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParse
     )
     validate.add_argument("path", metavar="PATH", help="a file: Parquet, CSV, TSV, JSON, NDJSON or Arrow")
     validate.add_argument("--suite", required=True, metavar="NAME", help="pipeline/suite, or the path of a suite file")
+    text = "a value that the suite asks for by $PARAMETER, such as month=3; may be repeated"
+    validate.add_argument(
+        "--parameter", metavar="NAME=VALUE", dest="parameters", action="append", type=_parameter, help=text
+    )
     _json(validate)
     _add_suite(verbs)
     dvc = _add(verbs, "dvc", "keep DVC's files in step with the declarations", "headwater dvc sync")
@@ -224,6 +230,17 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is no count; write 0, 1, 2, …")
     return int(text)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; the value as JSON has it (numbers, true, lists), and text where it is no JSON."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE; write for example month=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _add_serving_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -61,7 +61,8 @@ def validate(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater validate PATH --suite NAME`: 1 when a blocking expectation failed."""
     from validations.check import run_suite
 
-    report = run_suite(_suite_file(arguments.suite, settings), Path(arguments.path))
+    parameters = dict(arguments.parameters or ())
+    report = run_suite(_suite_file(arguments.suite, settings), Path(arguments.path), parameters)
     if arguments.json:
         _print_json(_report_json(report))
     else:

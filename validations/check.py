@@ -30,14 +30,15 @@ _ONE_AT_A_TIME = threading.Lock()
 _COUNTS = ("observed_value", "element_count", "unexpected_count", "missing_count")
 
 
-def run_suite(suite: Path, table: Path) -> CheckReport:
+def run_suite(suite: Path, table: Path, parameters: Mapping[str, Any] | None = None) -> CheckReport:
     """What a suite (GX's own JSON) finds on a file, in the order of the suite; `validations.readers` says which kinds.
 
     Null and NaN both count as missing. Severity `critical` blocks, `warning` and `info` do not. An
-    expectation that raises, or that GX does not know, has failed; the others report. Raises SettingsError for
-    a file that is no suite, SourceError for a table that cannot be read.
+    expectation that raises, or that GX does not know, has failed; the others report. `parameters` are the values
+    of the suite's `$PARAMETER`. Raises SettingsError for a file that is no suite, SourceError for a table that
+    cannot be read.
     """
-    examined = examine_suite(suite)
+    examined = examine_suite(suite, parameters)
     frame = open_frame(table)
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         results = _results(examined, frame)
@@ -73,7 +74,7 @@ def _problem(examined: Examined, at: int, result: Any, columns: Sequence[str]) -
     raised = "Great Expectations gave no result" if result is None else _exception(result.exception_info)
     if raised is None:
         return None
-    kwargs = examined.entries[at]["kwargs"]
+    kwargs = examined.usable[at]["kwargs"]
     for lost in lacking(kwargs, columns):
         return f"{examined.where(at)} {lost.told('the table')}"
     read = ", ".join(map(repr, dict.fromkeys(columns_read(kwargs))))

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from lineage.errors import HeadwaterError, NotFoundError
 from lineage.plan import Declared, suite_path
+from lineage.ports import suite_parameters
 from lineage.spec import Source, Step
 from lineage.tables import table_path
 from validations.references import lacking
-from validations.suite import examine_suite
+from validations.suite import Examined, examine_suite
 
 Problem = Literal["column", "expectation", "suite", "missing", "unused", "unstored"]
 
@@ -121,11 +122,12 @@ def _missing(space: Declared, suite: str, step: Step) -> Finding:
 def _inspect(space: Declared, suite: str, steps: Sequence[Step]) -> tuple[int, list[Finding]]:
     """How many expectations a suite has, and what is wrong with it for the steps that declare it."""
     findings: list[Finding] = []
+    parameters = _parameters(steps)
     if not steps:
         text = f"{suite}: no step declares it; name it in checks=suite(…), or delete it."
         findings.append(Finding("unused", suite, text))
     try:
-        found = examine_suite(space.root / suite)
+        found = examine_suite(space.root / suite, parameters)
     except HeadwaterError as error:
         return 0, [*findings, Finding("suite", suite, _below(space, str(error)))]
     for at, problem in found.errors.items():
@@ -138,8 +140,16 @@ def _inspect(space: Declared, suite: str, steps: Sequence[Step]) -> tuple[int, l
             text = f"{suite}: {step.full_name} has no version in data/tables, so its columns are not known; run it."
             findings.append(Finding("unstored", suite, text, step.full_name))
         else:
-            findings += _lost(suite, step, found.entries, columns)
+            findings += _lost(suite, step, found, columns)
     return len(found.entries), findings
+
+
+def _parameters(steps: Sequence[Step]) -> dict[str, Any]:
+    """What the run of the newest partition of such a step gives a suite: the names are the same for all."""
+    for step in steps:
+        if step.partitions is not None:
+            return suite_parameters(step.partitions.keys[-1])
+    return {}
 
 
 def _below(space: Declared, text: str) -> str:
@@ -169,8 +179,9 @@ def stored_files(space: Declared, step: Step, partition: str | None = None) -> l
     return [path for path in paths if path.is_file()]
 
 
-def _lost(suite: str, step: Step, expectations: Sequence[Any], columns: Sequence[str]) -> Iterator[Finding]:
-    for at, entry in enumerate(expectations):
+def _lost(suite: str, step: Step, found: Examined, columns: Sequence[str]) -> Iterator[Finding]:
+    for at, written in enumerate(found.entries):
+        entry = found.usable.get(at, written)
         if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
             continue
         kind = str(entry.get("type"))

@@ -22,13 +22,13 @@ _COLUMNS = ("column", "column_A", "column_B", "column_list")
 _LONGEST = 60
 
 
-def rules(suite: Path, schema: pl.Schema) -> tuple[QuarantineRule, ...]:
+def rules(suite: Path, schema: pl.Schema, parameters: Mapping[str, Any] | None = None) -> tuple[QuarantineRule, ...]:
     """The expectations of a suite file that are marked `quarantine`, for a table of this schema.
 
     One that the table does not fit (no such column, another type) is left out: the check that follows says so, and what
     is wrong with others. Raises SettingsError for a suite that cannot be read, or marks what cannot put rows aside.
     """
-    examined = examine_suite(suite)
+    examined = examine_suite(suite, parameters)
     for at, error in examined.errors.items():
         if action_of(examined.entries[at]) == QUARANTINE:
             raise error

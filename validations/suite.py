@@ -19,6 +19,7 @@ from typing import Any
 
 from lineage.errors import SettingsError
 from validations.actions import QUARANTINE, action_of, require_by_row, severity_of
+from validations.parameters import ParameterError, asks, reads_clock, substituted
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,25 @@ class Examined:
         return _where(self.path, at, self.entries[at]["type"])
 
 
-def read_suite(path: Path) -> SuiteFile:
+def read_suite(path: Path, parameters: Mapping[str, Any] | None = None) -> SuiteFile:
     """The suite in a JSON file; SettingsError names the file, what is wrong in it, and the nearest names."""
-    examined = examine_suite(path)
+    examined = examine_suite(path, parameters)
     for error in examined.errors.values():
         raise error
     return SuiteFile(examined.name, tuple(examined.usable.values()))
 
 
-def examine_suite(path: Path) -> Examined:
-    """All of a suite in a JSON file, also what is wrong in it; SettingsError where it is no suite at all."""
+def examine_suite(path: Path, parameters: Mapping[str, Any] | None = None) -> Examined:
+    """All of a suite in a JSON file, also what is wrong in it; SettingsError where it is no suite at all.
+
+    `parameters` are the values of `$PARAMETER` in it, by name.
+    """
     name, entries = _entries(path)
     usable: dict[int, Mapping[str, Any]] = {}
     errors: dict[int, SettingsError] = {}
     for at, entry in enumerate(entries):
         try:
-            usable[at] = _expectation(entry, at, path)
+            usable[at] = _expectation(entry, at, path, parameters or {})
         except SettingsError as error:
             errors[at] = error
     return Examined(path, name, tuple(entries), usable, errors)
@@ -107,19 +111,37 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _expectation(entry: Any, position: int, path: Path) -> dict[str, Any]:
+def _expectation(entry: Any, position: int, path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     where = _where(path, position)
     if not isinstance(entry, dict) or not isinstance(entry.get("kwargs"), dict):
         raise SettingsError(f"{where} must be an object with `type` and `kwargs`.")
     _require_known(str(entry.get("type")), where)
     named = _where(path, position, entry["type"])
-    if '"$PARAMETER"' in json.dumps(entry["kwargs"]):
-        raise SettingsError(f"{named} asks for a $PARAMETER, which no run gives; write its value.")
-    configuration = {**entry, "severity": severity_of(entry, named), "id": str(position)}
+    kwargs = _given(entry["kwargs"], parameters, named)
+    configuration = {**entry, "kwargs": kwargs, "severity": severity_of(entry, named), "id": str(position)}
     _require_buildable(configuration, named)
     if action_of(entry) == QUARANTINE:
         require_by_row(entry["type"], named)
+        _require_repeatable(entry["kwargs"], named)
     return configuration
+
+
+def _given(kwargs: dict[str, Any], parameters: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if not asks(kwargs):
+        return kwargs
+    try:
+        found: dict[str, Any] = substituted(kwargs, parameters)
+    except ParameterError as error:
+        raise SettingsError(f"{where} {error}") from error
+    return found
+
+
+def _require_repeatable(kwargs: Mapping[str, Any], where: str) -> None:
+    if reads_clock(kwargs):
+        raise SettingsError(
+            f"{where} is marked {QUARANTINE}, but asks what time it is: a later run would put other rows aside; "
+            "name a parameter of the partition, or mark it block or warn."
+        )
 
 
 def _where(path: Path, position: int, kind: str | None = None) -> str:

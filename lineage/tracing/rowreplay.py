@@ -24,7 +24,7 @@ from lineage.batches import panics_as_errors
 from lineage.errors import HeadwaterError, IntegrityError, NotFoundError, StepFailedError
 from lineage.names import dotted
 from lineage.plan import Workspace, suite_path
-from lineage.ports import Ports
+from lineage.ports import Ports, suite_parameters
 from lineage.quarantine import Screen, is_quarantine, puts_aside, table_of
 from lineage.rows.following import follow
 from lineage.spec import Source, Step
@@ -218,7 +218,7 @@ class _Bench:
             tracked = follow(step, inputs)
             _require_no_slice(step, (cut.text for cut in tracked.capture.cuts if cut.how == "slice"))
             with panics_as_errors():
-                made = self._kept(step, tracked.visible.collect(engine="streaming"))
+                made = self._kept(step, item.origin.version.partition, tracked.visible.collect(engine="streaming"))
         except HeadwaterError:
             raise
         except Exception as error:  # whatever an author's code raises means the same here
@@ -227,12 +227,13 @@ class _Bench:
             raise StepFailedError(message, step.full_name, item.origin.version.partition or None) from error
         return self._chosen(item, made)
 
-    def _kept(self, step: Step, made: pl.DataFrame) -> pl.DataFrame:
+    def _kept(self, step: Step, partition: str, made: pl.DataFrame) -> pl.DataFrame:
         """The rows that the step's checks do not put aside: one of those may have the key of another that goes on."""
         suite = suite_path(self.space, step)
         if suite is None or not puts_aside(suite):
             return made
-        return Screen(Ports().rules(suite, made.schema), {}, step.full_name).part(made)[0]
+        rules = Ports().rules(suite, made.schema, suite_parameters(partition))
+        return Screen(rules, {}, step.full_name).part(made)[0]
 
     def _chosen(self, item: Needed, made: pl.DataFrame) -> pl.DataFrame:
         """Of what a step gave the rows that are needed, each at its position in the stored table.

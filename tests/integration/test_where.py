@@ -399,7 +399,7 @@ import polars as pl
 from lineage.ports import CheckReport, Expectation
 
 
-def few(suite, table):
+def few(suite, table, parameters):
     """No table has more than ten rows."""
     count = pl.scan_parquet(table).select(pl.len()).collect().item()
     return CheckReport(suite.stem, (Expectation("at most ten rows", None, count <= 10, True, {"rows": count}),))
