@@ -6,6 +6,7 @@ A door: it translates HTTP to and from `lineage.projection` and the modules of `
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,7 +27,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
-from lineage.projection import receive_events
+from lineage.graph.index import Direction, GraphIndex
+from lineage.graph.nodes import Node, parse_node_id
+from lineage.projection import draw_backlog, receive_events
 from lineage.relay import Relay
 from lineage.service import catalog, docs, graph
 from lineage.service.answers import RecordPage, TraceAnswers
@@ -58,6 +61,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         relay = Relay(settings, settings.openlineage_url, api_key=env.get("OPENLINEAGE_API_KEY") or None)
     app = FastAPI(title="Headwater lineage", lifespan=_lifespan(relay), docs_url=None, redoc_url=None)
     app.state.pool = StorePool(settings)
+    app.state.index = GraphIndex()
     app.state.traces = TraceAnswers(settings)
     app.router.redirect_slashes = False
     app.include_router(_doors)
@@ -73,13 +77,25 @@ def _lifespan(relay: Relay | None) -> Callable[[FastAPI], AbstractAsyncContextMa
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if relay:
             relay.start()
+        drawing = asyncio.create_task(_draw_backlog(app.state.pool))
         yield
+        drawing.cancel()
         if relay:
             await run_in_threadpool(relay.stop)
         await run_in_threadpool(app.state.traces.close)
         await run_in_threadpool(app.state.pool.close)
 
     return lifespan
+
+
+async def _draw_backlog(pool: StorePool) -> None:
+    """Draw the events that an older release kept, once the database is there."""
+    while True:
+        try:
+            await run_in_threadpool(pool.use, draw_backlog)
+            return
+        except DatabaseError:
+            await asyncio.sleep(5)
 
 
 class _Gate:
@@ -113,6 +129,10 @@ def _is_own_page(scope: Scope) -> bool:
 
 def _error(status: int, message: str, **more: Any) -> JSONResponse:
     return JSONResponse({"error": message, **more}, status)
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 def _unavailable(_: Request, error: Exception) -> Response:
@@ -149,6 +169,11 @@ async def _pool(request: Request) -> StorePool:
     return pool
 
 
+async def _index(request: Request) -> GraphIndex:
+    index: GraphIndex = request.app.state.index
+    return index
+
+
 async def _traces(request: Request) -> TraceAnswers:
     traces: TraceAnswers = request.app.state.traces
     return traces
@@ -176,6 +201,7 @@ async def _page(
 
 
 _Pool = Annotated[StorePool, Depends(_pool)]
+_Index = Annotated[GraphIndex, Depends(_index)]
 _Traces = Annotated[TraceAnswers, Depends(_traces)]
 _Sent = Annotated[tuple[bytes, str], Depends(_sent)]
 _Page = Annotated[catalog.Page, Depends(_page)]
@@ -223,20 +249,22 @@ def _keep(store: Store, events: list[dict[str, Any]]) -> None:
 @_doors.get("/api/v1/lineage")
 def get_lineage(
     pool: _Pool,
+    index: _Index,
     node_id: Annotated[str | None, Query(alias="nodeId")] = None,
     depth: Annotated[int, Query(ge=0, le=10_000)] = 20,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 2_000,
+    direction: Direction | None = None,
 ) -> Response:
     """The graph within `depth` edges of a node, or all of it."""
     if node_id is None:
-        return JSONResponse(pool.use(lambda store: graph.read_graph(store, limit=limit)))
-    if not (candidates := graph.parse_node_id(node_id)):
+        return _json(pool.use(lambda store: graph.read_graph(store, index, limit=limit)))
+    if not (candidates := parse_node_id(node_id)):
         return _error(400, f"nodeId {node_id!r} is not dataset:NAMESPACE:NAME or job:NAMESPACE:NAME.")
 
-    def read(store: Store) -> Any:
-        return graph.read_lineage(store, graph.find_node(store, candidates), depth=depth, limit=limit)
+    def read(store: Store) -> bytes:
+        return graph.read_lineage(store, index, candidates, depth=depth, limit=limit, direction=direction)
 
-    return JSONResponse(pool.use(read))
+    return _json(pool.use(read))
 
 
 @_doors.get("/api/v1/events/lineage")
@@ -252,27 +280,27 @@ def get_namespaces(pool: _Pool) -> Response:
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/datasets")
-def get_datasets(pool: _Pool, namespace: _Name, page: _Page) -> Response:
+def get_datasets(pool: _Pool, index: _Index, namespace: _Name, page: _Page) -> Response:
     """The datasets of a namespace."""
-    return JSONResponse(pool.use(lambda store: catalog.list_datasets(store, namespace, page)))
+    return JSONResponse(pool.use(lambda store: catalog.list_nodes(store, index, "dataset", namespace, page)))
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/datasets/{name}")
-def get_dataset(pool: _Pool, namespace: _Name, name: _Name) -> Response:
+def get_dataset(pool: _Pool, index: _Index, namespace: _Name, name: _Name) -> Response:
     """One dataset."""
-    return JSONResponse(pool.use(lambda store: catalog.read_dataset(store, namespace, name)))
+    return JSONResponse(pool.use(lambda store: catalog.read_node(store, index, Node("dataset", namespace, name))))
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/jobs")
-def get_jobs(pool: _Pool, namespace: _Name, page: _Page) -> Response:
+def get_jobs(pool: _Pool, index: _Index, namespace: _Name, page: _Page) -> Response:
     """The jobs of a namespace."""
-    return JSONResponse(pool.use(lambda store: catalog.list_jobs(store, namespace, page)))
+    return JSONResponse(pool.use(lambda store: catalog.list_nodes(store, index, "job", namespace, page)))
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/jobs/{name}")
-def get_job(pool: _Pool, namespace: _Name, name: _Name) -> Response:
+def get_job(pool: _Pool, index: _Index, namespace: _Name, name: _Name) -> Response:
     """One job, with its latest run."""
-    return JSONResponse(pool.use(lambda store: catalog.read_job(store, namespace, name)))
+    return JSONResponse(pool.use(lambda store: catalog.read_node(store, index, Node("job", namespace, name))))
 
 
 @_doors.get("/api/v1/jobs/runs/{run_id}")

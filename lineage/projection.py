@@ -1,36 +1,31 @@
-"""Events -> the graph of datasets and jobs. Applying an event twice, or late, changes nothing wrongly.
+"""Events into the store: each kept once, and drawn into the graph. Drawing one twice, or late, changes nothing wrongly.
 
-Rows are written table by table and in the order of their keys, whatever order the events name them in:
-two transactions that draw the same nodes then wait for each other instead of deadlocking.
+One writer draws at a time: whatever order events name things in, two of them then never wait for each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from psycopg.types.json import Jsonb
+import orjson
 
+from lineage.graph.observations import Event, observe
 from lineage.store import Store
 
-Event = Mapping[str, Any]
-
-_EDGE_KEY = ("job_namespace", "job_name", "dataset_namespace", "dataset_name", "direction")
-_ENDED = ("COMPLETE", "FAIL", "ABORT")
+# How many old events are drawn at a time.
+_CHUNK = 1_000
 
 
-def record_event(store: Store, body: Event, *, relay: bool) -> int:
-    """Keep an event and draw it into the graph; returns its id. Call inside a transaction.
+def record_event(store: Store, body: Event, *, relay: bool) -> None:
+    """Keep an event and draw it into the graph. Call inside a transaction.
 
     `relay` queues it for the additional backend, if one is configured.
     """
-    row = store.row("insert_event", **_columns(body))
-    assert row is not None
+    kept = _keep(store, [body])
     if relay:
-        store.run("insert_relay", event_id=row["event_id"])
-    _project(store, (body,))
-    return int(row["event_id"])
+        for row in kept:
+            store.run("insert_relay", event_id=row["event_id"])
 
 
 def receive_events(store: Store, bodies: Sequence[Event]) -> None:
@@ -38,9 +33,27 @@ def receive_events(store: Store, bodies: Sequence[Event]) -> None:
 
     They are not relayed: a backend that sends its events here as well would get its own back for ever.
     """
-    for body in bodies:
-        store.run("insert_event_once", **_columns(body))
+    if bodies:
+        _keep(store, bodies)
+
+
+def draw_backlog(store: Store) -> int:
+    """Draw events that were kept before there was this graph; returns how many there were."""
+    drawn = 0
+    while True:
+        with store.transaction():
+            rows = store.rows("take_backlog", limit=_CHUNK)
+            _project(store, [row["body"] for row in rows])
+        drawn += len(rows)
+        if len(rows) < _CHUNK:
+            return drawn
+
+
+def _keep(store: Store, bodies: Sequence[Event]) -> Sequence[Mapping[str, Any]]:
+    rows = [_columns(body) for body in bodies]
+    kept = store.rows("insert_events", rows=_json(rows))
     _project(store, bodies)
+    return kept
 
 
 def _columns(body: Event) -> dict[str, Any]:
@@ -49,78 +62,26 @@ def _columns(body: Event) -> dict[str, Any]:
         "run_id": body.get("run", {}).get("runId"),
         "event_type": body.get("eventType"),
         "event_time": body["eventTime"],
-        "body": Jsonb(dict(body)),
+        "body": body,
     }
 
 
-def _project(store: Store, bodies: Sequence[Event]) -> None:
-    for query, rows, key in (
-        ("upsert_graph_job", _jobs(bodies), itemgetter("namespace", "name")),
-        ("upsert_graph_dataset", _datasets(bodies), itemgetter("namespace", "name")),
-        ("upsert_graph_edge", _edges(bodies), itemgetter(*_EDGE_KEY)),
-        ("upsert_graph_run", _runs(bodies), itemgetter("run_id")),
+def _project(store: Store, bodies: Iterable[Event]) -> None:
+    seen = observe(bodies)
+    store.run("lock_graph")
+    for query, rows in (
+        ("upsert_graph_nodes", seen.nodes.values()),
+        ("insert_graph_facets", seen.facets.values()),
+        ("upsert_graph_runs", seen.runs.values()),
+        ("upsert_graph_io", seen.io.values()),
+        ("insert_graph_edges", seen.edges()),
+        ("upsert_graph_columns", seen.columns.values()),
     ):
-        for row in sorted(rows, key=key):
-            store.run(query, **row)
+        if rows:
+            store.run(query, rows=_json(list(rows)))
+    if jobs := seen.jobs():
+        store.run("refresh_graph_edges", jobs=jobs)
 
 
-def _jobs(bodies: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    for body in bodies:
-        if job := body.get("job"):
-            facets = Jsonb(dict(job.get("facets") or {}))
-            yield {"namespace": job["namespace"], "name": job["name"], "facets": facets, "time": body["eventTime"]}
-
-
-def _datasets(bodies: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    for body in bodies:
-        if dataset := body.get("dataset"):
-            yield _dataset(dataset, dataset.get("facets"), body["eventTime"])
-        for dataset in body.get("inputs") or ():
-            # What a run read is not what the dataset has become since: its version stays with the event.
-            facets = {name: facet for name, facet in (dataset.get("facets") or {}).items() if name != "version"}
-            yield _dataset(dataset, facets, body["eventTime"])
-        for dataset in body.get("outputs") or ():
-            facets = {**(dataset.get("facets") or {}), **(dataset.get("outputFacets") or {})}
-            yield _dataset(dataset, facets, body["eventTime"])
-
-
-def _dataset(dataset: Event, facets: Event | None, time: str) -> dict[str, Any]:
-    kept = dict(facets or {})
-    schema = kept.pop("schema", None)
-    return {
-        "namespace": dataset["namespace"],
-        "name": dataset["name"],
-        "fields": Jsonb(schema.get("fields", [])) if schema else None,
-        "facets": Jsonb(kept),
-        "time": time,
-    }
-
-
-def _edges(bodies: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    for body in bodies:
-        for direction in ("input", "output"):
-            for dataset in body.get(f"{direction}s") or ():
-                yield {
-                    "job_namespace": body["job"]["namespace"],
-                    "job_name": body["job"]["name"],
-                    "dataset_namespace": dataset["namespace"],
-                    "dataset_name": dataset["name"],
-                    "direction": direction,
-                    "time": body["eventTime"],
-                }
-
-
-def _runs(bodies: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    for body in bodies:
-        if run := body.get("run"):
-            state, time = body.get("eventType") or "OTHER", body["eventTime"]
-            yield {
-                "run_id": run["runId"],
-                "namespace": body["job"]["namespace"],
-                "job": body["job"]["name"],
-                "state": state,
-                "started_at": time if state == "START" else None,
-                "ended_at": time if state in _ENDED else None,
-                "facets": Jsonb(dict(run.get("facets") or {})),
-                "time": time,
-            }
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()

@@ -29,7 +29,8 @@ BELOW = {
     "store": set(),
     "tracing": {"rows", "store"},
     "proof": {"identity", "store", "tracing"},
-    "service": {"store"},
+    "graph": {"store"},
+    "service": {"graph", "store"},
 }
 
 # The web framework's doors, and what stands beside them.

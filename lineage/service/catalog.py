@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 from lineage.errors import NotFoundError
-from lineage.service.graph import Node, missing, read_datasets, read_jobs
+from lineage.graph.index import GraphIndex
+from lineage.graph.nodes import Node
+from lineage.service.graph import describe, find_node
 from lineage.service.marquez import Json, namespace_json, run_json
 from lineage.store import Row, Store
 
@@ -24,41 +27,37 @@ def list_namespaces(store: Store) -> Json:
     return {"namespaces": [namespace_json(row) for row in store.rows("graph_namespaces")]}
 
 
-def list_datasets(store: Store, namespace: str, page: Page) -> Json:
-    """The datasets of a namespace by name; raises NotFoundError when nothing is in it."""
-    nodes, total = _nodes(store, "dataset", namespace, page)
-    found = read_datasets(store, nodes)
-    return {"datasets": [found[node] for node in nodes if node in found], "totalCount": total}
+def list_nodes(store: Store, index: GraphIndex, kind: str, namespace: str, page: Page) -> Json:
+    """The datasets or jobs of a namespace by name; raises NotFoundError when nothing is in it."""
+    with index:
+        index.refresh(store)
+        found = index.listed(kind, namespace)
+        if not found:
+            _require_namespace(store, namespace)
+        chosen = found[page.offset : page.offset + page.limit]
+        return {f"{kind}s": describe(store, index, chosen), "totalCount": len(found)}
 
 
-def list_jobs(store: Store, namespace: str, page: Page) -> Json:
-    """The jobs of a namespace by name; raises NotFoundError when nothing is in it."""
-    nodes, total = _nodes(store, "job", namespace, page)
-    found = read_jobs(store, nodes)
-    return {"jobs": [found[node] for node in nodes if node in found], "totalCount": total}
-
-
-def read_dataset(store: Store, namespace: str, name: str) -> Json:
-    """One dataset; raises NotFoundError naming the nearest."""
-    node = Node("dataset", namespace, name)
-    if found := read_datasets(store, [node]):
-        return found[node]
-    raise missing(store, node)
-
-
-def read_job(store: Store, namespace: str, name: str) -> Json:
-    """One job; raises NotFoundError naming the nearest."""
-    node = Node("job", namespace, name)
-    if found := read_jobs(store, [node]):
-        return found[node]
-    raise missing(store, node)
+def read_node(store: Store, index: GraphIndex, node: Node) -> Json:
+    """One dataset or job, also by another name of it; raises NotFoundError naming the nearest."""
+    with index:
+        index.refresh(store)
+        return describe(store, index, [find_node(index, [node])])[0]
 
 
 def read_run(store: Store, run_id: str) -> Json:
     """One run; raises NotFoundError."""
-    if row := store.row("graph_run", run_id=run_id):
+    if (known := run_key(run_id)) and (row := store.row("graph_run", run_id=known)):
         return run_json(row)
     raise NotFoundError(f"There is no run {run_id!r}; the latest run of a job is in its latestRun.")
+
+
+def run_key(text: str) -> UUID | None:
+    """A run's id, None for what is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def list_events(
@@ -68,13 +67,6 @@ def list_events(
     query = "events" if sort == "desc" else "events_oldest_first"
     rows, total = _page(store, query, page, after=after, before=before)
     return {"events": [row["body"] for row in rows], "totalCount": total}
-
-
-def _nodes(store: Store, kind: str, namespace: str, page: Page) -> tuple[list[Node], int]:
-    rows, total = _page(store, f"{kind}_names", page, namespace=namespace)
-    if not total:
-        _require_namespace(store, namespace)
-    return [Node(kind, namespace, row["name"]) for row in rows], total
 
 
 def _require_namespace(store: Store, namespace: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,21 +18,24 @@ _STATES = {
 }
 
 
-def dataset_json(row: Mapping[str, Any]) -> Json:
-    """A dataset; `row` is one of the query graph_datasets."""
-    facets = row["facets"]
+def dataset_json(rows: Sequence[Mapping[str, Any]]) -> Json:
+    """A dataset; `rows` are of the query graph_datasets: its own name's first, then those of its other names."""
+    facets = facets_json(*(row["facets"] for row in rows))
+    own = rows[0]
+    created, updated = min(row["created_at"] for row in rows), max(row["updated_at"] for row in rows)
+    fields = facets.pop("schema", {}).get("fields")
     return {
-        "id": {"namespace": row["namespace"], "name": row["name"]},
+        "id": {"namespace": own["namespace"], "name": own["name"]},
         "type": "DB_TABLE",
-        "name": row["name"],
-        "physicalName": row["name"],
-        "createdAt": time_text(row["created_at"]),
-        "updatedAt": time_text(row["updated_at"]),
-        "namespace": row["namespace"],
+        "name": own["name"],
+        "physicalName": own["name"],
+        "createdAt": time_text(created),
+        "updatedAt": time_text(updated),
+        "namespace": own["namespace"],
         "sourceName": _text(facets, "dataSource", "name") or "default",
-        "fields": [_field_json(field) for field in row["fields"]],
+        "fields": [_field_json(field) for field in fields] if isinstance(fields, list) else [],
         "tags": [],
-        "lastModifiedAt": time_text(row["updated_at"]),
+        "lastModifiedAt": time_text(updated),
         "description": _text(facets, "documentation", "description"),
         "lastLifecycleState": _text(facets, "lifecycleStateChange", "lifecycleStateChange"),
         "currentVersion": _text(facets, "version", "datasetVersion"),
@@ -42,13 +45,15 @@ def dataset_json(row: Mapping[str, Any]) -> Json:
 
 def job_json(row: Mapping[str, Any], inputs: Iterable[Json], outputs: Iterable[Json]) -> Json:
     """A job; `row` is one of the query graph_jobs, inputs and outputs are dataset ids."""
-    facets, run = row["facets"], row["latest_run"]
+    facets = facets_json(row["facets"])
+    run = run_json(row["latest_run"]) if row["latest_run"] else None
+    parent = (run["facets"].get("parent") or {}).get("job") if run else None
     return {
         "id": {"namespace": row["namespace"], "name": row["name"]},
         "type": _text(facets, "jobType", "processingType") or "BATCH",
         "name": row["name"],
-        "simpleName": row["name"],
-        "parentJobName": None,
+        "simpleName": row["name"].rpartition(".")[2] or row["name"],
+        "parentJobName": parent.get("name") if isinstance(parent, dict) else None,
         "parentJobUuid": None,
         "createdAt": time_text(row["created_at"]),
         "updatedAt": time_text(row["updated_at"]),
@@ -57,19 +62,19 @@ def job_json(row: Mapping[str, Any], inputs: Iterable[Json], outputs: Iterable[J
         "outputs": list(outputs),
         "location": _text(facets, "sourceCodeLocation", "url"),
         "description": _text(facets, "documentation", "description"),
-        "latestRun": run_json(run) if run else None,
+        "latestRun": run,
         "facets": facets,
     }
 
 
 def run_json(row: Mapping[str, Any]) -> Json:
-    """A run; `row` has run_id, state, started_at, ended_at, and perhaps namespace, job, facets, updated_at."""
-    facets = row.get("facets") or {}
+    """A run; `row` has run_id, state, facets, started_at, ended_at, created_at, updated_at, maybe namespace and job."""
+    facets = facets_json(row["facets"])
     started, ended = _time(row["started_at"]), _time(row["ended_at"])
     return {
-        "id": row["run_id"],
-        "createdAt": time_text(started or _time(row.get("updated_at"))),
-        "updatedAt": time_text(_time(row.get("updated_at")) or ended or started),
+        "id": str(row["run_id"]),
+        "createdAt": time_text(_time(row["created_at"])),
+        "updatedAt": time_text(_time(row["updated_at"])),
         "nominalStartTime": _text(facets, "nominalTime", "nominalStartTime"),
         "nominalEndTime": _text(facets, "nominalTime", "nominalEndTime"),
         "state": _STATES.get(row["state"], "RUNNING" if started else "NEW"),
@@ -81,6 +86,16 @@ def run_json(row: Mapping[str, Any]) -> Json:
         "job": {"namespace": row["namespace"], "name": row["job"]} if "job" in row else None,
         "facets": facets,
     }
+
+
+def facets_json(*kept: Mapping[str, Any]) -> Json:
+    """The bodies of facets as the store keeps them (time, digest, body): of one name the latest, unless deleted."""
+    newest: dict[str, Any] = {}
+    for facets in kept:
+        for name, facet in facets.items():
+            if name not in newest or facet[:2] > newest[name][:2]:
+                newest[name] = facet
+    return {name: body for name, (_, _, body) in newest.items() if not body.get("_deleted")}
 
 
 def namespace_json(row: Mapping[str, Any]) -> Json:
@@ -115,5 +130,5 @@ def _time(value: datetime | str | None) -> datetime | None:
 
 def _text(facets: Mapping[str, Any], facet: str, key: str) -> str | None:
     # Facets are kept as they came: nothing in them can be relied on.
-    value = facets.get(facet, {}).get(key)
+    value = (facets.get(facet) or {}).get(key)
     return value if isinstance(value, str) else None

@@ -143,9 +143,12 @@ from version v
 where (c.dataset, c.partition, c.sha256) = (v.dataset, v.partition, v.sha256) and c.wording is not null
   and exists (select from jsonb_array_elements(v.files) file where file->>'md5' = any(%(md5s)s));
 
--- name: insert_event
+-- name: insert_events
 insert into event (kind, run_id, event_type, event_time, body)
-values (%(kind)s, %(run_id)s, %(event_type)s, %(event_time)s, %(body)s)
+select kind, run_id, event_type, event_time, body
+from json_to_recordset(%(rows)s::json)
+     as seen (kind text, run_id text, event_type text, event_time timestamptz, body jsonb)
+on conflict (event_time, (md5(body::text)::uuid)) do nothing
 returning event_id;
 
 -- name: insert_relay
@@ -171,6 +174,142 @@ where (%(after)s::timestamptz is null or event_time >= %(after)s)
 order by event_time desc, event_id desc
 limit %(limit)s offset %(offset)s;
 
+-- name: start_event
+-- Of the events of one moment, for the run ids of all that ever were are in no index.
+select e.body
+from graph_run r join event e on e.event_time = r.started_at
+where r.run_id = %(run_id)s and e.run_id = r.run_id::text and e.event_type = 'START'
+order by e.event_id limit 1;
+
+-- name: take_backlog
+with taken as (
+    delete from graph_backlog
+    where event_id in (select event_id from graph_backlog order by event_id limit %(limit)s for update skip locked)
+    returning event_id
+)
+select body from taken join event using (event_id) order by event_id;
+
+-- name: lock_graph
+select pg_advisory_xact_lock(hashtext('headwater graph'));
+
+-- name: upsert_graph_nodes
+insert into graph_node as known (node_id, kind, namespace, name, facets, created_at, updated_at)
+select node_id, kind, namespace, name, facets, created_at, updated_at
+from json_to_recordset(%(rows)s::json)
+     as seen (node_id uuid, kind text, namespace text, name text, facets jsonb,
+              created_at timestamptz, updated_at timestamptz)
+on conflict (node_id) do update set
+    facets = latest_facets(known.facets, excluded.facets),
+    created_at = least(known.created_at, excluded.created_at),
+    updated_at = greatest(known.updated_at, excluded.updated_at),
+    changed = pg_current_xact_id();
+
+-- name: insert_graph_facets
+insert into graph_facet (digest, body)
+select digest, body from json_to_recordset(%(rows)s::json) as seen (digest uuid, body jsonb)
+on conflict do nothing;
+
+-- name: upsert_graph_runs
+insert into graph_run as known (run_id, job, state, state_at, ended, started_at, ended_at, created_at, updated_at, facets,
+                                settled, has_io, designed)
+select run_id, job, state, state_at, ended, started_at, ended_at, created_at, updated_at, facets, settled, has_io, designed
+from json_to_recordset(%(rows)s::json)
+     as seen (run_id uuid, job uuid, state text, state_at timestamptz, ended boolean, started_at timestamptz,
+              ended_at timestamptz, created_at timestamptz, updated_at timestamptz, facets jsonb, settled boolean,
+              has_io boolean, designed boolean)
+on conflict (run_id, job) do update set
+    (state, state_at, ended) = (
+        select newest.state, newest.state_at, newest.ended
+        from (values (known.state, known.state_at, known.ended),
+                     (excluded.state, excluded.state_at, excluded.ended)) as newest (state, state_at, ended)
+        order by ended desc, state_at desc, state collate "C" desc limit 1),
+    started_at = least(known.started_at, excluded.started_at),
+    ended_at = greatest(known.ended_at, excluded.ended_at),
+    created_at = least(known.created_at, excluded.created_at),
+    updated_at = greatest(known.updated_at, excluded.updated_at),
+    facets = latest_facets(known.facets, excluded.facets),
+    settled = known.settled or excluded.settled,
+    has_io = known.has_io or excluded.has_io;
+
+-- name: upsert_graph_io
+insert into graph_io as known (run_id, job, dataset, is_output, seen_at, facets)
+select run_id, job, dataset, is_output, seen_at, facets
+from json_to_recordset(%(rows)s::json)
+     as seen (run_id uuid, job uuid, dataset uuid, is_output boolean, seen_at timestamptz, facets jsonb)
+on conflict (run_id, job, dataset, is_output) do update set
+    seen_at = greatest(known.seen_at, excluded.seen_at),
+    facets = latest_facets(known.facets, excluded.facets);
+
+-- name: insert_graph_edges
+insert into graph_edge (job, dataset, is_output)
+select job, dataset, is_output
+from json_to_recordset(%(rows)s::json) as seen (job uuid, dataset uuid, is_output boolean)
+on conflict do nothing;
+
+-- name: upsert_graph_columns
+insert into graph_columns as known (job, dataset, seen_at, digest)
+select job, dataset, seen_at, digest
+from json_to_recordset(%(rows)s::json) as seen (job uuid, dataset uuid, seen_at timestamptz, digest uuid)
+on conflict (job, dataset) do update set
+    seen_at = excluded.seen_at, digest = excluded.digest, changed = pg_current_xact_id()
+where (excluded.seen_at, excluded.digest) > (known.seen_at, known.digest);
+
+-- name: refresh_graph_edges
+-- The run that speaks for a job: the newest settled one that said what it reads or writes, else the newest that did.
+with speaker as (
+    select asked.job, newest.run_id
+    from unnest(%(jobs)s::uuid[]) as asked (job)
+    cross join lateral (
+        select run_id from graph_run r
+        where r.job = asked.job and r.has_io
+        order by settled desc, updated_at desc, run_id limit 1
+    ) newest
+)
+update graph_edge e set current = not e.current, changed = pg_current_xact_id()
+from speaker s
+where e.job = s.job
+  and e.current <> exists (select from graph_io i where i.run_id = s.run_id and i.job = s.job and i.dataset = e.dataset
+                                                    and i.is_output = e.is_output);
+
+-- name: graph_horizon
+-- What commits from now on is at or after the horizon, or was already running.
+select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
+       exists (select from graph_edge where changed >= %(since)s::xid8)
+           or exists (select from graph_node where changed >= %(since)s::xid8) as changed;
+
+-- name: changed_graph_edges
+select job, dataset, is_output, current from graph_edge where changed >= %(since)s::xid8;
+
+-- name: changed_graph_nodes
+select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks
+from graph_node where changed >= %(since)s::xid8;
+
+-- name: graph_datasets
+select node_id, namespace, name, facets, created_at, updated_at
+from graph_node where node_id = any(%(ids)s::uuid[]);
+
+-- name: graph_jobs
+select j.node_id, j.namespace, j.name, j.facets, j.created_at, j.updated_at, to_jsonb(r) as latest_run
+from graph_node j
+left join lateral (
+    select run_id, state, started_at, ended_at, created_at, updated_at, facets from graph_run
+    where job = j.node_id and not designed
+    order by updated_at desc, run_id limit 1
+) r on true
+where j.node_id = any(%(ids)s::uuid[]);
+
+-- name: graph_namespaces
+select namespace as name, min(created_at) as created_at, max(updated_at) as updated_at
+from graph_node
+group by namespace
+order by namespace;
+
+-- name: graph_run
+select r.run_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
+from graph_run r join graph_node j on j.node_id = r.job
+where r.run_id = %(run_id)s and not r.designed
+order by r.updated_at desc, j.node_id;
+
 -- name: insert_dagster_report
 insert into dagster_report (dataset, partition, body) values (%(dataset)s, %(partition)s, %(body)s);
 
@@ -182,67 +321,6 @@ for update skip locked;
 
 -- name: close_dagster_report
 update dagster_report set reported_at = now() where report_id = %(report_id)s;
-
--- name: upsert_graph_dataset
-insert into graph_dataset as d (namespace, name, fields, facets, created_at, updated_at)
-values (%(namespace)s, %(name)s, coalesce(%(fields)s, '[]'::jsonb), %(facets)s, %(time)s, %(time)s)
-on conflict (namespace, name) do update set
-    fields = case when %(fields)s::jsonb is not null and excluded.updated_at >= d.updated_at then %(fields)s::jsonb
-                  when d.fields = '[]'::jsonb then excluded.fields else d.fields end,
-    facets = case when excluded.updated_at >= d.updated_at then d.facets || excluded.facets
-                  else excluded.facets || d.facets end,
-    created_at = least(d.created_at, excluded.created_at),
-    updated_at = greatest(d.updated_at, excluded.updated_at);
-
--- name: upsert_graph_job
-insert into graph_job as j (namespace, name, facets, created_at, updated_at)
-values (%(namespace)s, %(name)s, %(facets)s, %(time)s, %(time)s)
-on conflict (namespace, name) do update set
-    facets = case when excluded.updated_at >= j.updated_at then j.facets || excluded.facets
-                  else excluded.facets || j.facets end,
-    created_at = least(j.created_at, excluded.created_at),
-    updated_at = greatest(j.updated_at, excluded.updated_at);
-
--- name: upsert_graph_run
-insert into graph_run as r (run_id, namespace, job, state, started_at, ended_at, facets, updated_at)
-values (%(run_id)s, %(namespace)s, %(job)s, %(state)s, %(started_at)s, %(ended_at)s, %(facets)s, %(time)s)
-on conflict (run_id) do update set
-    -- An end state wins over START and RUNNING whatever the order of arrival.
-    state = case when r.ended_at is not null and excluded.ended_at is null then r.state
-                 when excluded.ended_at is not null and r.ended_at is null then excluded.state
-                 when excluded.updated_at >= r.updated_at then excluded.state else r.state end,
-    started_at = least(r.started_at, excluded.started_at),
-    ended_at = greatest(r.ended_at, excluded.ended_at),
-    facets = case when excluded.updated_at >= r.updated_at then r.facets || excluded.facets
-                  else excluded.facets || r.facets end,
-    updated_at = greatest(r.updated_at, excluded.updated_at);
-
--- name: upsert_graph_edge
-insert into graph_edge as e (job_namespace, job_name, dataset_namespace, dataset_name, direction, updated_at)
-values (%(job_namespace)s, %(job_name)s, %(dataset_namespace)s, %(dataset_name)s, %(direction)s, %(time)s)
-on conflict (job_namespace, job_name, dataset_namespace, dataset_name, direction)
-do update set updated_at = greatest(e.updated_at, excluded.updated_at);
-
--- name: graph_datasets
-select namespace, name, fields, facets, created_at, updated_at
-from graph_dataset
-where (namespace, name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
-
--- name: graph_jobs
-select j.namespace, j.name, j.facets, j.created_at, j.updated_at, to_jsonb(r) as latest_run
-from graph_job j
-left join lateral (
-    select run_id, state, started_at, ended_at from graph_run
-    where namespace = j.namespace and job = j.name
-    order by updated_at desc limit 1
-) r on true
-where (j.namespace, j.name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
-
--- name: all_graph_nodes
-select 'dataset' as type, namespace, name from graph_dataset
-union all
-select 'job', namespace, name from graph_job
-order by 1, 2, 3;
 
 -- name: run
 select run_id, step, partition, state, fingerprint, code, parameters, declaration, environment, door, commit_sha,
@@ -368,9 +446,6 @@ where exists (select 1 from prediction p where p.model = b.model and p.digest = 
    or exists (select 1 from model_alias a where a.model = b.model and a.digest = b.digest)
 order by v.dataset, v.sha256;
 
--- name: start_event
-select body from event where run_id = %(run_id)s and event_type = 'START' order by event_id limit 1;
-
 -- name: insert_prediction_rows
 insert into prediction_row
     (prediction_id, ordinal, key, dataset, partition, sha256, position, features, margin_bits)
@@ -387,11 +462,6 @@ order by ordinal;
 -- name: ping
 select 1 as ok;
 
--- name: insert_event_once
-insert into event (kind, run_id, event_type, event_time, body)
-select %(kind)s, %(run_id)s, %(event_type)s, %(event_time)s, %(body)s
-where not exists (select from event where event_time = %(event_time)s::timestamptz and body = %(body)s::jsonb);
-
 -- name: events_oldest_first
 select body, count(*) over () as total
 from event
@@ -399,17 +469,6 @@ where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)
 order by event_time, event_id
 limit %(limit)s offset %(offset)s;
-
--- name: graph_namespaces
-select namespace as name, min(created_at) as created_at, max(updated_at) as updated_at
-from (select namespace, created_at, updated_at from graph_dataset
-      union all select namespace, created_at, updated_at from graph_job) node
-group by namespace
-order by namespace;
-
--- name: graph_run
-select run_id, namespace, job, state, started_at, ended_at, facets, updated_at
-from graph_run where run_id = %(run_id)s;
 
 -- name: relay_queue
 -- What is due and whose turn it is. An event that waits for a backend that was away holds back those after it;
@@ -499,28 +558,6 @@ select pg_try_advisory_lock(%(number)s) as got;
 
 -- name: unlock
 select pg_advisory_unlock(%(number)s);
-
--- name: edges_of_jobs
-select job_namespace, job_name, dataset_namespace, dataset_name, direction
-from graph_edge
-where (job_namespace, job_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
-
--- name: edges_of_datasets
-select job_namespace, job_name, dataset_namespace, dataset_name, direction
-from graph_edge
-where (dataset_namespace, dataset_name) in (select * from unnest(%(namespaces)s::text[], %(names)s::text[]));
-
--- name: dataset_names
-select name, count(*) over () as total
-from graph_dataset where namespace = %(namespace)s
-order by name
-limit %(limit)s offset %(offset)s;
-
--- name: job_names
-select name, count(*) over () as total
-from graph_job where namespace = %(namespace)s
-order by name
-limit %(limit)s offset %(offset)s;
 
 -- name: named_datasets
 select dataset from version group by dataset order by dataset;

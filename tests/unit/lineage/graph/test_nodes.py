@@ -2,7 +2,7 @@
 
 import pytest
 
-from lineage.service.graph import Node, parse_node_id
+from lineage.graph.nodes import Node, parse_node_id
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,245 @@
+"""The current graph in memory: who reads and writes what, as of the last commit.
+
+Rows carry the transaction that wrote them; a reader asks for those at or after the oldest transaction that was
+still running when it last asked, and so misses none, whatever the order of commits. Where nothing has changed, a
+question costs one query.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+
+from lineage.graph.nodes import Node
+from lineage.store import Row, Store
+
+Direction = Literal["upstream", "downstream", "both"]
+Render = Callable[[Store, Sequence["Entry"]], list[bytes]]
+
+_EVERYTHING = "0"
+_NAMED_BY = ("namespace", "name")
+# Bytes of rendered nodes that are kept.
+_MOST_RENDERED = 128 * 2**20
+
+
+class Entry:
+    """A node, those that flow into it (`up`), those it flows into (`down`), and its data as JSON where that is known.
+
+    `keys` are those of its rows in the store: several where symlinks say that names are of one dataset.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.keys = [node.key]
+        self.up: list[Entry] = []
+        self.down: list[Entry] = []
+        self.data: bytes | None = None
+
+    @cached_property
+    def id_json(self) -> bytes:
+        """The node id as JSON."""
+        return orjson.dumps(self.node.id)
+
+
+class GraphIndex:
+    """The graph of one store, for many threads: refresh and read it in one `with` block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._since: str
+        self._listed: list[Entry] | None
+        self._forget()
+
+    def __enter__(self) -> GraphIndex:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def refresh(self, store: Store) -> None:
+        """Take in what was committed since."""
+        row = store.row("graph_horizon", since=self._since)
+        assert row is not None
+        if row["changed"]:
+            # Edges first: the nodes that they name are then there.
+            edges = store.rows("changed_graph_edges", since=self._since)
+            nodes = store.rows("changed_graph_nodes", since=self._since)
+            if self._since == _EVERYTHING:
+                self._load(nodes, edges)
+            elif not (all(map(self._take_node, nodes)) and all(map(self._take_edge, edges))):
+                self._forget()
+                self.refresh(store)
+                return
+            self._since = row["horizon"]
+
+    def find(self, node: Node) -> Entry | None:
+        """The node of this name, or the one that has it as another name."""
+        return self._entries.get(node.key)
+
+    def nodes(self) -> Iterable[Entry]:
+        """All nodes, each once."""
+        return dict.fromkeys(self._entries.values())
+
+    def listed(self, kind: str, namespace: str | None = None) -> list[Entry]:
+        """The datasets or jobs, of one namespace or all, by namespace and name."""
+        if self._listed is None:
+            self._listed = sorted(self.nodes(), key=_name)
+        low = Node(kind, namespace or "", "")
+        high = Node(kind, f"{namespace}\0", "") if namespace is not None else Node(f"{kind}\0", "", "")
+        first, last = (bisect_left(self._listed, edge, key=_name) for edge in (low, high))
+        return self._listed[first:last]
+
+    def walk(self, start: Entry, depth: int, limit: int, direction: Direction | None) -> tuple[list[Entry], bool]:
+        """The nodes within `depth` edges of `start`, nearest first, at most `limit`; and whether any were left out.
+
+        Without a direction edges are followed both ways at every step, as Marquez does; `both` means all ancestors and
+        all descendants.
+        """
+        if direction == "both":
+            (up, less), (down, lesser) = (self.walk(start, depth, limit, way) for way in ("upstream", "downstream"))
+            found = [*dict.fromkeys([*up, *down])]
+            return found[:limit], less or lesser or len(found) > limit
+        seen, frontier, partial = {start: None}, [start], False
+        for _ in range(depth):
+            near = [*dict.fromkeys(other for entry in frontier for other in _near(entry, direction))]
+            fresh = [entry for entry in near if entry not in seen]
+            room = limit - len(seen)
+            if len(fresh) > room:
+                partial, fresh = True, sorted(fresh, key=_name)[:room]
+            if not fresh:
+                break
+            seen.update(dict.fromkeys(fresh))
+            frontier = fresh
+        return [*seen], partial
+
+    def data(self, store: Store, entries: Sequence[Entry], render: Render) -> list[bytes]:
+        """The JSON of each entry's data; `render` makes what is not known."""
+        if missing := [entry for entry in entries if entry.data is None]:
+            if self._bytes > _MOST_RENDERED:
+                self._drop_data()
+                missing = [*entries]
+            for entry, text in zip(missing, render(store, missing), strict=True):
+                entry.data = text
+                self._bytes += len(text)
+        return [entry.data or b"null" for entry in entries]
+
+    def _forget(self) -> None:
+        self._since = _EVERYTHING
+        self._entries: dict[UUID, Entry] = {}
+        # What the store has a row of; other keys of _entries are names that symlinks give.
+        self._other_names: dict[UUID, frozenset[UUID]] = {}
+        self._listed = None
+        self._bytes = 0
+
+    def _drop_data(self) -> None:
+        for entry in self._entries.values():
+            entry.data = None
+        self._bytes = 0
+
+    def _take_node(self, row: Row) -> bool:
+        """Take in a node that is new or has changed; False where names have to be merged that were not."""
+        key, others = row["node_id"], _other_names(row)
+        if key in self._other_names:
+            if self._other_names[key] != others:
+                return False
+            entry = self._entries[key]
+            self._bytes -= len(entry.data or b"")
+            entry.data = None
+            return True
+        if any(name in self._entries for name in (key, *others)):
+            return False
+        self._other_names[key] = others
+        self._listed = None
+        self._entries |= dict.fromkeys((key, *others), Entry(_node(row)))
+        return True
+
+    def _load(self, rows: Sequence[Row], edges: Sequence[Row]) -> None:
+        self._other_names = {row["node_id"]: _other_names(row) for row in rows}
+        nodes = {row["node_id"]: _node(row) for row in rows}
+        for keys in _groups(self._other_names):
+            here = sorted((key for key in keys if key in nodes), key=lambda key: self._rank(key, nodes[key]))
+            entry = Entry(nodes[here[0]])
+            entry.keys = here
+            self._entries |= dict.fromkeys(keys, entry)
+        # Of several names each may have the same edge.
+        for ends in dict.fromkeys(self._ends(row) for row in edges if row["current"]):
+            _link(*ends)
+
+    def _rank(self, key: UUID, node: Node) -> tuple[bool, Node]:
+        """Of several names that one is the dataset's own which says what the others are; then the first by name."""
+        return not self._other_names[key], node
+
+    def _take_edge(self, row: Row) -> bool:
+        """Take in an edge that came, or went; False where it may be that of another name as well."""
+        origin, destination = self._ends(row)
+        known = destination in origin.down
+        if row["current"] and not known:
+            _link(origin, destination)
+        elif known and not row["current"]:
+            if len(origin.keys) + len(destination.keys) > 2:
+                return False
+            origin.down.remove(destination)
+            destination.up.remove(origin)
+        return True
+
+    def _ends(self, row: Row) -> tuple[Entry, Entry]:
+        job, dataset = self._entries[row["job"]], self._entries[row["dataset"]]
+        return (job, dataset) if row["is_output"] else (dataset, job)
+
+
+def _link(origin: Entry, destination: Entry) -> None:
+    origin.down.append(destination)
+    destination.up.append(origin)
+
+
+def _near(entry: Entry, direction: Direction | None) -> Iterator[Entry]:
+    if direction != "downstream":
+        yield from entry.up
+    if direction != "upstream":
+        yield from entry.down
+
+
+def _name(entry: Entry) -> Node:
+    return entry.node
+
+
+def _node(row: Row) -> Node:
+    return Node(row["kind"], row["namespace"], row["name"])
+
+
+def _other_names(row: Row) -> frozenset[UUID]:
+    """The keys of the other names that a symlinks facet gives; what is misshapen in it is passed over."""
+    found: Any = row["symlinks"] if isinstance(row["symlinks"], list) else ()
+    named = [item for item in found if isinstance(item, dict) and all(map(_is_name, map(item.get, _NAMED_BY)))]
+    keys = {Node("dataset", *map(item.__getitem__, _NAMED_BY)).key for item in named}
+    return frozenset(keys - {row["node_id"]})
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _groups(others: dict[UUID, frozenset[UUID]]) -> Iterable[list[UUID]]:
+    """The keys that name one thing, of all keys."""
+    leader: dict[UUID, UUID] = {}
+
+    def lead(key: UUID) -> UUID:
+        while leader.setdefault(key, key) != key:
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
+
+    for key, names in others.items():
+        for name in names:
+            leader[lead(name)] = lead(key)
+    groups: dict[UUID, list[UUID]] = {}
+    for key in dict.fromkeys([*others, *leader]):
+        groups.setdefault(lead(key), []).append(key)
+    return groups.values()

@@ -1,0 +1,48 @@
+"""Datasets and jobs by name: the nodes of the graph, as clients write them and as the store keys them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NamedTuple
+from uuid import UUID
+
+# Where Marquez splits node ids: not inside s3://bucket or host:5432.
+_SPLIT = re.compile(r":(?!//|\d)")
+
+NodeId = UUID
+
+
+class Node(NamedTuple):
+    """A dataset or job; `kind` is `dataset` or `job`."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        """As clients write it: dataset:namespace:name."""
+        return ":".join(self)
+
+    @property
+    def key(self) -> NodeId:
+        """The key in the store, which needs no table to look it up in."""
+        return UUID(bytes=hashlib.md5("\t".join(self).encode(), usedforsecurity=False).digest())
+
+
+def parse_node_id(text: str) -> tuple[Node, ...]:
+    """What a node id may mean, likeliest first; nothing if it is none.
+
+    Both namespaces and names may hold colons, so `dataset:a:b:c` may be c in a:b or b:c in a.
+    """
+    kind, _, rest = text.partition(":")
+    # Postgres keeps no NUL: nothing can have that name.
+    if kind not in ("dataset", "job") or "\0" in text:
+        return ()
+    likely = [found.start() for found in _SPLIT.finditer(rest)]
+    others = [place for place, letter in enumerate(rest) if letter == ":" and place not in likely]
+    nodes = [Node(kind, rest[:place], rest[place + 1 :]) for place in (*likely, *others)]
+    # Marquez writes a version behind the name.
+    versioned = [node._replace(name=node.name.rpartition("#")[0]) for node in nodes]
+    return tuple(node for node in (*nodes, *versioned) if node.namespace and node.name)
