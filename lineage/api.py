@@ -213,20 +213,21 @@ _Sort = Annotated[Literal["asc", "desc"], BeforeValidator(str.lower), Query(alia
 @_doors.post("/api/v1/lineage", status_code=201)
 def post_event(sent: _Sent, pool: _Pool) -> Response:
     """Keep one OpenLineage event; the answer comes when it is durable."""
-    event = read_json(*sent)
-    if fault := find_fault(event):
+    body = read_json(*sent)
+    if fault := find_fault(body.value, plain=body.plain):
         raise EventError(fault)
-    pool.use(lambda store: _keep(store, [event]))
+    pool.use(lambda store: _keep(store, [body.value]))
     return Response(status_code=201)
 
 
 @_doors.post("/api/v1/lineage/batch")
 def post_batch(sent: _Sent, pool: _Pool) -> Response:
     """Keep the events of a list that are in spec, and say which are not."""
-    events = read_json(*sent)
+    body = read_json(*sent)
+    events = body.value
     if not isinstance(events, list):
         return _error(400, "A batch is a JSON list of events.", path="$", reason="is not a list")
-    faults = {index: fault for index, event in enumerate(events) if (fault := find_fault(event))}
+    faults = {index: fault for index, event in enumerate(events) if (fault := find_fault(event, plain=body.plain))}
     good = [event for index, event in enumerate(events) if index not in faults]
     pool.use(lambda store: _keep(store, good))
     failed = [{"index": index, "reason": str(fault), "retriable": False} for index, fault in faults.items()]

@@ -5,12 +5,14 @@ One writer draws at a time: whatever order events name things in, two of them th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import orjson
 
-from lineage.graph.observations import Event, observe
+from lineage.graph.observations import Event, digest_of, observe
 from lineage.store import Store
 
 # How many old events are drawn at a time.
@@ -43,6 +45,8 @@ def draw_backlog(store: Store) -> int:
     while True:
         with store.transaction():
             rows = store.rows("take_backlog", limit=_CHUNK)
+            for row in rows:
+                store.run("date_event", event_id=row["event_id"], digest=_digest(row["body"]))
             _project(store, [row["body"] for row in rows])
         drawn += len(rows)
         if len(rows) < _CHUNK:
@@ -50,20 +54,29 @@ def draw_backlog(store: Store) -> int:
 
 
 def _keep(store: Store, bodies: Sequence[Event]) -> Sequence[Mapping[str, Any]]:
-    rows = [_columns(body) for body in bodies]
-    kept = store.rows("insert_events", rows=_json(rows))
+    kept = store.rows(
+        "insert_events",
+        kinds=["run" if "run" in body else "job" if "job" in body else "dataset" for body in bodies],
+        run_ids=[body.get("run", {}).get("runId") for body in bodies],
+        event_types=[body.get("eventType") for body in bodies],
+        event_times=[body["eventTime"] for body in bodies],
+        digests=[_digest(body) for body in bodies],
+        bodies=[_json(body) for body in bodies],
+    )
     _project(store, bodies)
     return kept
 
 
-def _columns(body: Event) -> dict[str, Any]:
-    return {
-        "kind": "run" if "run" in body else "job" if "job" in body else "dataset",
-        "run_id": body.get("run", {}).get("runId"),
-        "event_type": body.get("eventType"),
-        "event_time": body["eventTime"],
-        "body": body,
-    }
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # Whole numbers of more than 64 bits.
+        return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _digest(body: Event) -> UUID:
+    return UUID(hex=digest_of(body))
 
 
 def _project(store: Store, bodies: Iterable[Event]) -> None:
@@ -71,7 +84,7 @@ def _project(store: Store, bodies: Iterable[Event]) -> None:
     store.run("lock_graph")
     for query, rows in (
         ("upsert_graph_nodes", seen.nodes.values()),
-        ("insert_graph_facets", seen.facets.values()),
+        ("insert_graph_facets", _unknown(store, seen.facets)),
         ("upsert_graph_runs", seen.runs.values()),
         ("upsert_graph_io", seen.io.values()),
         ("insert_graph_edges", seen.edges()),
@@ -83,5 +96,7 @@ def _project(store: Store, bodies: Iterable[Event]) -> None:
         store.run("refresh_graph_edges", jobs=jobs)
 
 
-def _json(rows: Sequence[Mapping[str, Any]]) -> str:
-    return orjson.dumps(rows).decode()
+def _unknown(store: Store, facets: Mapping[UUID, Any]) -> list[Any]:
+    """The shared facets that no event had before: there are few, and they are large."""
+    known = {row["digest"] for row in store.rows("known_graph_facets", digests=[*facets])} if facets else set()
+    return [facet for digest, facet in facets.items() if digest not in known]

@@ -7,6 +7,7 @@ the later holds. So a batch may be merged here, and batches in the store, in any
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,7 +59,7 @@ class Observations:
         return sorted({job for _, job in self.runs})
 
     def _job_event(self, event: Event, time: str) -> None:
-        job = self._node("job", event["job"], event["job"].get("facets"), time)
+        job = self._node("job", event["job"], self._stamped(event["job"].get("facets"), time), time)
         designed = "run" not in event
         run = _design_id(job, time) if designed else UUID(event["run"]["runId"])
         for dataset, is_output in _datasets(event):
@@ -67,11 +68,12 @@ class Observations:
 
     def _dataset_event(self, event: Event, time: str) -> None:
         dataset = event["dataset"]
-        key = self._node("dataset", dataset, dataset.get("facets"), time)
+        facets = self._stamped(dataset.get("facets"), time)
+        key = self._node("dataset", dataset, facets, time)
         if version := _version(dataset):
             # Nobody's run wrote it, as far as anybody said.
             run = _digest_id(f"{key}\t{version}".encode())
-            self._touch_io(run, NOBODY, key, time, True, self._io_facets(dataset, time, "outputFacets"))
+            self._touch_io(run, NOBODY, key, time, True, facets)
 
     def _run(self, event: Event, run: UUID, job: UUID, time: str, *, designed: bool) -> None:
         state = "DESIGN" if designed else event.get("eventType") or "OTHER"
@@ -86,7 +88,7 @@ class Observations:
             "ended_at": time if ended else None,
             "created_at": time,
             "updated_at": time,
-            "facets": {} if designed else _stamped(event["run"].get("facets"), time),
+            "facets": {} if designed else self._stamped(event["run"].get("facets"), time),
             "settled": designed or state == "COMPLETE" or _never_ends(event),
             "has_io": has_io,
             "designed": designed,
@@ -96,17 +98,14 @@ class Observations:
             _merge_run(known, seen)
 
     def _touch(self, run: UUID, job: UUID, dataset: Event, time: str, *, is_output: bool) -> None:
-        own = dataset.get("facets") or {}
-        if is_output:
-            shown = {**own, **(dataset.get("outputFacets") or {})}
-        else:
-            # What a run read is not what the dataset has become since: its version stays with the run.
-            shown = {name: facet for name, facet in own.items() if name != "version"}
+        own = self._stamped(dataset.get("facets"), time)
+        facets = own | self._stamped(dataset.get("outputFacets" if is_output else "inputFacets"), time)
+        # What a run read is not what the dataset has become since: its version stays with the run.
+        shown = facets if is_output else {name: facet for name, facet in own.items() if name != "version"}
         key = self._node("dataset", dataset, shown, time)
-        facets = self._io_facets(dataset, time, "outputFacets" if is_output else "inputFacets")
         self._touch_io(run, job, key, time, is_output, facets)
         if is_output and "columnLineage" in own:
-            self._columns(job, key, facets["columnLineage"])
+            self._columns(job, key, own["columnLineage"])
 
     def _touch_io(self, run: UUID, job: UUID, dataset: UUID, time: str, is_output: bool, facets: Facets) -> None:
         place = (run, job, dataset, is_output)
@@ -123,13 +122,16 @@ class Observations:
             known["seen_at"] = max(known["seen_at"], time)
             _merge_facets(known["facets"], facets)
 
-    def _io_facets(self, dataset: Event, time: str, extra: str) -> Facets:
-        found = _stamped({**(dataset.get("facets") or {}), **(dataset.get(extra) or {})}, time)
-        for name in _SHARED:
-            if name in found:
-                _, digest, body = found[name]
-                self.facets.setdefault(UUID(digest), {"digest": UUID(digest), "body": body})
-                found[name] = [time, digest, None]
+    def _stamped(self, facets: Any, time: str) -> Facets:
+        """Facets with their time and digest; of shared ones the body is put aside."""
+        found: Facets = {}
+        for name, body in (facets or {}).items():
+            digest = digest_of(body)
+            if name in _SHARED:
+                key = UUID(hex=digest)
+                self.facets[key] = {"digest": key, "body": body}
+                body = None
+            found[name] = [time, digest, body]
         return found
 
     def _columns(self, job: UUID, dataset: UUID, facet: Stamped) -> None:
@@ -139,22 +141,18 @@ class Observations:
         if (seen["seen_at"], seen["digest"]) > (known["seen_at"], known["digest"]):
             self.columns[job, dataset] = seen
 
-    def _node(self, kind: str, named: Event, facets: Any, time: str) -> UUID:
+    def _node(self, kind: str, named: Event, facets: Facets, time: str) -> UUID:
         node = Node(kind, named["namespace"], named["name"])
         key = node.key
         known = self.nodes.get(key)
         if known is None:
-            self.nodes[key] = {
-                "node_id": key,
-                **node._asdict(),
-                "facets": _stamped(facets, time),
-                "created_at": time,
-                "updated_at": time,
-            }
+            named = {"kind": kind, "namespace": node.namespace, "name": node.name}
+            # A copy: what is merged in later is no part of what one run saw.
+            self.nodes[key] = {"node_id": key, **named, "facets": {**facets}, "created_at": time, "updated_at": time}
             return key
         known["created_at"] = min(known["created_at"], time)
         known["updated_at"] = max(known["updated_at"], time)
-        _merge_facets(known["facets"], _stamped(facets, time))
+        _merge_facets(known["facets"], facets)
         return key
 
 
@@ -205,12 +203,13 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _stamped(facets: Any, time: str) -> Facets:
-    return {name: [time, _digest(body), body] for name, body in (facets or {}).items()}
-
-
-def _digest(body: Any) -> str:
-    text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+def digest_of(value: Any) -> str:
+    """MD5 of a JSON value, whatever the order of its keys."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # Whole numbers of more than 64 bits.
+        text = json.dumps(value, sort_keys=True).encode()
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 

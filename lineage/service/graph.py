@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import orjson
 
@@ -58,6 +59,16 @@ def describe(store: Store, index: GraphIndex, entries: Sequence[Entry]) -> list[
     return [orjson.loads(text) for text in index.data(store, entries, _render)]
 
 
+def fill_facets(store: Store, kept: Iterable[dict[str, list[Any]]]) -> None:
+    """Put the bodies of shared facets in, which the store keeps by digest."""
+    lacking = [facet for facets in kept for facet in facets.values() if facet[2] is None]
+    if lacking:
+        digests = list({facet[1] for facet in lacking})
+        bodies = {row["digest"].hex: row["body"] for row in store.rows("graph_facets", digests=digests)}
+        for facet in lacking:
+            facet[2] = bodies[facet[1]]
+
+
 def _graph_json(store: Store, index: GraphIndex, entries: Sequence[Entry]) -> bytes:
     """Each node with its data and its edges to the others; put together as text, for there may be thousands."""
     chosen = set(entries)
@@ -82,6 +93,7 @@ def _edge_json(origin: Entry, destination: Entry) -> bytes:
 def _render(store: Store, entries: Sequence[Entry]) -> list[bytes]:
     jobs = {row["node_id"]: row for row in store.rows("graph_jobs", ids=_keys(entries, "job"))}
     datasets = {row["node_id"]: row for row in store.rows("graph_datasets", ids=_keys(entries, "dataset"))}
+    fill_facets(store, [row["facets"] for row in datasets.values()])
     return [
         orjson.dumps(_job(entry, jobs) if entry.node.kind == "job" else _dataset(entry, datasets)) for entry in entries
     ]

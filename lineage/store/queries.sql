@@ -144,11 +144,12 @@ where (c.dataset, c.partition, c.sha256) = (v.dataset, v.partition, v.sha256) an
   and exists (select from jsonb_array_elements(v.files) file where file->>'md5' = any(%(md5s)s));
 
 -- name: insert_events
-insert into event (kind, run_id, event_type, event_time, body)
-select kind, run_id, event_type, event_time, body
-from json_to_recordset(%(rows)s::json)
-     as seen (kind text, run_id text, event_type text, event_time timestamptz, body jsonb)
-on conflict (event_time, (md5(body::text)::uuid)) do nothing
+insert into event (kind, run_id, event_type, event_time, digest, body)
+select kind, run_id, event_type, event_time, digest, body::json
+from unnest(%(kinds)b::text[], %(run_ids)b::text[], %(event_types)b::text[], %(event_times)b::text[]::timestamptz[],
+            %(digests)b::uuid[], %(bodies)b::text[])
+     as seen (kind, run_id, event_type, event_time, digest, body)
+on conflict (event_time, digest) do nothing
 returning event_id;
 
 -- name: insert_relay
@@ -171,7 +172,7 @@ select body, count(*) over () as total
 from event
 where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)
-order by event_time desc, event_id desc
+order by event_time desc, digest desc
 limit %(limit)s offset %(offset)s;
 
 -- name: start_event
@@ -187,7 +188,13 @@ with taken as (
     where event_id in (select event_id from graph_backlog order by event_id limit %(limit)s for update skip locked)
     returning event_id
 )
-select body from taken join event using (event_id) order by event_id;
+select event_id, event_time::text, body from taken join event using (event_id) order by event_id;
+
+-- name: date_event
+-- Kept before events had digests; where the same came more than once, only one has it.
+update event e set digest = %(digest)s
+where event_id = %(event_id)s
+  and not exists (select from event same where same.event_time = e.event_time and same.digest = %(digest)s);
 
 -- name: lock_graph
 select pg_advisory_xact_lock(hashtext('headwater graph'));
@@ -199,10 +206,18 @@ from json_to_recordset(%(rows)s::json)
      as seen (node_id uuid, kind text, namespace text, name text, facets jsonb,
               created_at timestamptz, updated_at timestamptz)
 on conflict (node_id) do update set
-    facets = latest_facets(known.facets, excluded.facets),
+    -- What is newer in all is common, and cheap.
+    facets = case when excluded.created_at > known.updated_at then known.facets || excluded.facets
+                  else latest_facets(known.facets, excluded.facets) end,
     created_at = least(known.created_at, excluded.created_at),
     updated_at = greatest(known.updated_at, excluded.updated_at),
     changed = pg_current_xact_id();
+
+-- name: known_graph_facets
+select digest from graph_facet where digest = any(%(digests)b::uuid[]);
+
+-- name: graph_facets
+select digest, body from graph_facet where digest = any(%(digests)s::uuid[]);
 
 -- name: insert_graph_facets
 insert into graph_facet (digest, body)
@@ -467,7 +482,7 @@ select body, count(*) over () as total
 from event
 where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)
-order by event_time, event_id
+order by event_time, digest
 limit %(limit)s offset %(offset)s;
 
 -- name: relay_queue

@@ -421,3 +421,15 @@ def test_malformed_backend_is_refused_at_the_door(settings):
         create_app(Settings(root=settings.root, home=settings.home, openlineage_url="u:s3cret@host"), {})
 
     assert "s3cret" not in str(caught.value)
+
+
+def test_long_numbers_are_kept_exactly(client, space):
+    """Whole numbers of more than 64 bits come back as they were sent."""
+    sent = event(space, "load", inputs=["raw"], exact={"of": [2**53 + 1, 10**30, -(2**70)]})
+
+    send(client, sent)
+
+    assert [sent] == events_of(client, space)
+    assert client.get(f"/api/v1/jobs/runs/{sent['run']['runId']}").json()["facets"]["exact"] == {
+        "of": [2**53 + 1, 10**30, -(2**70)]
+    }

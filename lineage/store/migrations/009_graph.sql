@@ -26,7 +26,7 @@ create table graph_node (
 create index graph_node_by_name on graph_node (kind, namespace, name);
 create index graph_node_changed on graph_node (changed);
 
--- Bodies that many rows would repeat: schemas and column lineage.
+-- Bodies that many rows would repeat: of schemas and of column lineage rows keep time and digest alone.
 create table graph_facet (
     digest uuid primary key,
     body jsonb not null
@@ -88,16 +88,10 @@ create table graph_columns (
 );
 create index graph_columns_changed on graph_columns (changed);
 
--- An event is kept once, however often it comes; close in time is close in this index.
+-- An event is kept once, however often it comes, and as it was sent. Close in time is close in the index.
+alter table event alter column body type json using body::json, add column digest uuid;
 drop index event_by_time, event_by_run;
-create temporary table repeated on commit drop as
-select e.event_id
-from event e
-where exists (select from event same
-              where same.event_time = e.event_time and same.event_id < e.event_id and same.body = e.body);
-delete from relay where event_id in (table repeated);
-delete from event where event_id in (table repeated);
-create unique index event_once on event (event_time, (md5(body::text)::uuid));
+create unique index event_once on event (event_time, digest);
 
 -- Events that are not drawn into the graph: here those from before it. Drawing them again changes nothing.
 create table graph_backlog (
