@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from asyncio import wrap_future
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -35,6 +36,7 @@ from lineage.service import catalog, docs, graph
 from lineage.service.answers import RecordPage, TraceAnswers
 from lineage.service.intake import MOST_BYTES, EventError, EventTooLargeError, find_fault, parse_time, read_json
 from lineage.service.pool import StorePool
+from lineage.service.writer import EventWriter
 from lineage.settings import Settings
 from lineage.store import Store
 
@@ -77,9 +79,11 @@ def _lifespan(relay: Relay | None) -> Callable[[FastAPI], AbstractAsyncContextMa
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if relay:
             relay.start()
+        app.state.writer = EventWriter(app.state.pool, receive_events)
         drawing = asyncio.create_task(_draw_backlog(app.state.pool))
         yield
         drawing.cancel()
+        await run_in_threadpool(app.state.writer.close)
         if relay:
             await run_in_threadpool(relay.stop)
         await run_in_threadpool(app.state.traces.close)
@@ -174,6 +178,11 @@ async def _index(request: Request) -> GraphIndex:
     return index
 
 
+async def _writer(request: Request) -> EventWriter:
+    writer: EventWriter = request.app.state.writer
+    return writer
+
+
 async def _traces(request: Request) -> TraceAnswers:
     traces: TraceAnswers = request.app.state.traces
     return traces
@@ -202,6 +211,7 @@ async def _page(
 
 _Pool = Annotated[StorePool, Depends(_pool)]
 _Index = Annotated[GraphIndex, Depends(_index)]
+_Writer = Annotated[EventWriter, Depends(_writer)]
 _Traces = Annotated[TraceAnswers, Depends(_traces)]
 _Sent = Annotated[tuple[bytes, str], Depends(_sent)]
 _Page = Annotated[catalog.Page, Depends(_page)]
@@ -211,17 +221,17 @@ _Sort = Annotated[Literal["asc", "desc"], BeforeValidator(str.lower), Query(alia
 
 
 @_doors.post("/api/v1/lineage", status_code=201)
-def post_event(sent: _Sent, pool: _Pool) -> Response:
+async def post_event(sent: _Sent, writer: _Writer) -> Response:
     """Keep one OpenLineage event; the answer comes when it is durable."""
     body = read_json(*sent)
     if fault := find_fault(body.value, plain=body.plain):
         raise EventError(fault)
-    pool.use(lambda store: _keep(store, [body.value]))
+    await wrap_future(writer.send([body.value]))
     return Response(status_code=201)
 
 
 @_doors.post("/api/v1/lineage/batch")
-def post_batch(sent: _Sent, pool: _Pool) -> Response:
+def post_batch(sent: _Sent, writer: _Writer) -> Response:
     """Keep the events of a list that are in spec, and say which are not."""
     body = read_json(*sent)
     events = body.value
@@ -229,7 +239,7 @@ def post_batch(sent: _Sent, pool: _Pool) -> Response:
         return _error(400, "A batch is a JSON list of events.", path="$", reason="is not a list")
     faults = {index: fault for index, event in enumerate(events) if (fault := find_fault(event, plain=body.plain))}
     good = [event for index, event in enumerate(events) if index not in faults]
-    pool.use(lambda store: _keep(store, good))
+    writer.send(good).result()
     failed = [{"index": index, "reason": str(fault), "retriable": False} for index, fault in faults.items()]
     summary = {
         "received": len(events),
@@ -240,11 +250,6 @@ def post_batch(sent: _Sent, pool: _Pool) -> Response:
     }
     status = "partial_success" if failed else "success"
     return JSONResponse({"status": status, "summary": summary, "failed_events": failed})
-
-
-def _keep(store: Store, events: list[dict[str, Any]]) -> None:
-    with store.transaction():
-        receive_events(store, events)
 
 
 @_doors.get("/api/v1/lineage")
