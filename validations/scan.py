@@ -1,11 +1,14 @@
 """What one pass over a frame is asked for, and the only place where a pass is made.
 
 Every number of a validation run is one column of a single streaming select, however many expectations
-ask; rows are fetched by queries of their own, which only expectations that failed put to it.
+ask. Two things are asked by queries of their own, beside it: distinct values and neighbours, for which
+Polars would hold in memory whatever else the select reads; and rows, which only expectations that failed
+ask for.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +30,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Fetched:
-    """Rows of a query; the queries of one pass that bear the same key are one query."""
+    """Rows of a query of its own; the queries of one pass that bear the same key are one query."""
 
     key: str
     rows: pl.LazyFrame
@@ -43,13 +46,16 @@ class Known:
 
 Wanted = Reduced | Fetched | Known
 
+# How Polars describes rows that lie by columns, in a file or in memory, and filters of such.
+_BY_COLUMNS = re.compile(r"(\s*FILTER .*\n\s*FROM\n)*\s*(Parquet SCAN|Ipc SCAN|DF) ")
+
 
 def scan(frame: pl.LazyFrame, wanted: Sequence[Wanted]) -> list[Any]:
     """The finished value of each wanted thing, in order; reads the frame once, or not at all."""
     numbers = [each for each in wanted if isinstance(each, Reduced)]
     queries = {each.key: each.rows for each in wanted if isinstance(each, Fetched)}
     passes = [*([_select(frame, numbers)] if numbers else []), *queries.values()]
-    found = _collect(passes)
+    found = _collect(frame, passes)
     values = iter(found[0].row(0)) if numbers else iter(())
     tables = dict(zip(queries, found[1:] if numbers else found, strict=True))
     return [_finished(each, values, tables) for each in wanted]
@@ -59,12 +65,15 @@ def _select(frame: pl.LazyFrame, numbers: Sequence[Reduced]) -> pl.LazyFrame:
     return frame.select(each.expression.alias(str(at)) for at, each in enumerate(numbers))
 
 
-def _collect(passes: list[pl.LazyFrame]) -> list[pl.DataFrame]:
+def _collect(frame: pl.LazyFrame, passes: list[pl.LazyFrame]) -> list[pl.DataFrame]:
     if not passes:
         return []
     if len(passes) == 1:
         return [passes[0].collect(engine="streaming")]
-    return pl.collect_all(passes, engine="streaming")
+    # Where queries share a scan, what the quickest has read waits in memory for the others. A query that reads its
+    # few columns itself needs no such store; text would be parsed again for each, and a join be made again.
+    share = not _BY_COLUMNS.match(frame.explain(optimized=False))
+    return pl.collect_all(passes, engine="streaming", optimizations=pl.QueryOptFlags(comm_subplan_elim=share))
 
 
 def _finished(each: Wanted, values: Any, tables: dict[str, pl.DataFrame]) -> Any:

@@ -160,8 +160,7 @@ def most_common(domain: Domain) -> Fetched:
 
 
 def _counted(domain: Domain) -> pl.LazyFrame:
-    rows = domain.frame.select(value=domain.values_of_column()).drop_nulls()
-    return rows.group_by("value").agg(pl.len().alias("count"))
+    return domain.column_alone().group_by("value").agg(pl.len().alias("count"))
 
 
 def text_length(extreme: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]:

@@ -29,7 +29,8 @@ class Condition:
     """Which rows a condition is about, and which of those break it.
 
     `breaks` gets the columns with null for missing and tells, per row, whether the condition is broken;
-    null counts as no. Where `ordered`, it looks at neighbouring rows, so it gets the domain's rows only.
+    null counts as no. Where `ordered`, it looks at neighbouring rows, so it gets the domain's rows only, and
+    they are counted by a query of their own.
     """
 
     columns: tuple[str, ...]
@@ -47,12 +48,19 @@ class Condition:
             return self.breaks([column.filter(rows) for column in columns])
         return self.breaks(columns) & rows
 
+    def count(self, domain: Domain, name: str) -> Wanted:
+        """How many rows break the condition."""
+        if not self.ordered:
+            return Reduced(self.broken(domain).sum(), int)
+        neighbours = self.breaks([domain.present(each) for each in self.columns])
+        counted = domain.kept(domain.frame, self.mask).select(neighbours.sum())
+        return Fetched(keyed(domain, name), counted, lambda found: int(found.item()))
+
     def breaking(self, domain: Domain, frame: pl.LazyFrame) -> pl.LazyFrame:
         """The rows of the frame that break the condition, in order."""
         if not self.ordered:
             return frame.filter(self.broken(domain))
-        rows = domain.rows(self.mask)
-        kept = frame if rows is None else frame.filter(rows)
+        kept = domain.kept(frame, self.mask)
         return kept.filter(self.breaks([domain.present(name) for name in self.columns]))
 
 
@@ -63,36 +71,31 @@ class Duplicates:
     columns: tuple[str, ...]
     mask: pl.Expr | None = None
 
-    def probe(self, domain: Domain) -> Reduced:
-        """Rows and distinct keys of the domain, together: as many of the one as of the other means unique."""
-        rows = domain.rows(self.mask)
-        columns = [domain.present(name) for name in self.columns]
-        key = columns[0] if len(columns) == 1 else pl.struct(columns)
-        kept = key if rows is None else key.filter(rows)
-        return Reduced(pl.struct(rows=kept.len().cast(pl.Int64), keys=kept.n_unique().cast(pl.Int64)))
+    def probe(self, domain: Domain) -> Fetched:
+        """How many distinct keys the domain has: as many as rows means unique."""
+        columns = [domain.present(name).alias(name) for name in dict.fromkeys(self.columns)]
+        keys = domain.kept(domain.frame, self.mask).select(columns).unique().select(pl.len())
+        return Fetched(keyed(domain, f"{self.columns} keys"), keys, lambda found: int(found.item()))
 
-    def count(self, domain: Domain, probed: Mapping[str, int]) -> Wanted:
-        if probed["rows"] == probed["keys"]:
+    def count(self, domain: Domain, rows: int, keys: int) -> Wanted:
+        """How many rows have a key that another row has too."""
+        if rows == keys:
             return Known(0)
         repeated = self._repeated(domain, domain.frame).select(pl.last().sum())
         return Fetched(keyed(domain, f"{self.columns} repeated"), repeated, lambda found: int(found.item()))
 
     def breaking(self, domain: Domain, frame: pl.LazyFrame) -> pl.LazyFrame:
         """The rows of the frame whose key occurs more than once, in order."""
-        rows = domain.rows(self.mask)
-        kept = frame if rows is None else frame.filter(rows)
         keys = [domain.present(name) for name in self.columns]
-        return kept.join(
+        return domain.kept(frame, self.mask).join(
             self._repeated(domain, frame), left_on=keys, right_on=[exact(name) for name in self.columns], how="semi",
             nulls_equal=True, maintain_order="left",
         )  # fmt: skip
 
     def _repeated(self, domain: Domain, frame: pl.LazyFrame) -> pl.LazyFrame:
-        rows = domain.rows(self.mask)
-        kept = frame if rows is None else frame.filter(rows)
         keys = [domain.present(name).alias(name) for name in self.columns]
         counted = f"{'_'.join(self.columns)}_rows"  # longer than any key's own name
-        return kept.group_by(keys).agg(pl.len().alias(counted)).filter(pl.col(counted) > 1)
+        return domain.kept(frame, self.mask).group_by(keys).agg(pl.len().alias(counted)).filter(pl.col(counted) > 1)
 
 
 Asked = Condition | Duplicates
@@ -115,7 +118,7 @@ def register_condition(
         _register_duplicates(name, condition)
     else:
         _BY_ROW[name] = condition  # type: ignore[assignment]
-        register(counted, lambda domain: Reduced(condition(domain).broken(domain).sum(), int), needs)  # type: ignore[union-attr]
+        register(counted, lambda domain: condition(domain).count(domain, counted), needs)  # type: ignore[call-arg, arg-type]
     shown = together(_count_first(counted), *([needs] if needs else []))
     for metric, show in _SHOWN.items():
         register(f"{name}.{metric}", _if_any(counted, condition, show), shown)
@@ -124,13 +127,19 @@ def register_condition(
 
 
 def _register_duplicates(name: str, condition: Callable[[Domain], Any]) -> None:
-    counted, probed = f"{name}.unexpected_count", f"{name}.probe"
-    register(probed, lambda domain: condition(domain).probe(domain), like=counted)
+    counted, about, keys = (f"{name}.{part}" for part in ("unexpected_count", "probe.rows", "probe.keys"))
+    register(about, lambda domain: _filtered(domain, condition(domain)), like=counted)
+    register(keys, lambda domain: condition(domain).probe(domain), like=counted)
 
     def needs(metric: MetricConfiguration) -> Mapping[str, MetricConfiguration]:
-        return {probed: MetricConfiguration(probed, metric.metric_domain_kwargs, metric.metric_value_kwargs)}
+        asked = metric.metric_domain_kwargs, metric.metric_value_kwargs
+        return {probed: MetricConfiguration(probed, *asked) for probed in (about, keys)}
 
-    register(counted, lambda domain: condition(domain).count(domain, domain.metrics[probed]), needs)
+    def count(domain: Domain) -> Wanted:
+        found: Wanted = condition(domain).count(domain, domain.metrics[about], domain.metrics[keys])
+        return found
+
+    register(counted, count, needs)
 
 
 def _count_first(counted: str) -> Dependencies:

@@ -1,7 +1,12 @@
-"""Metrics about the distinct values of a column, and how they compare with an expected set."""
+"""Metrics about the distinct values of a column, and how they compare with an expected set.
+
+Each is a query of its own, which holds no more than the distinct values that it is about; within the one
+select Polars would hold the columns of all.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -9,59 +14,75 @@ import polars as pl
 from validations.metrics.domain import Domain
 from validations.metrics.literals import is_text, members
 from validations.metrics.registration import register
-from validations.scan import Reduced
+from validations.scan import Fetched
 
 # GX lists no more than these, whatever the result format.
 MOST_DISTINCT = 20
 
 
-def _values(domain: Domain) -> pl.Expr:
-    values = domain.values_of_column().drop_nulls()
-    return values.cast(pl.String) if is_text(domain.dtype) else values
+def count(domain: Domain) -> Fetched:
+    return _counted(domain, int)
+
+
+def under_threshold(domain: Domain) -> Fetched:
+    return _counted(domain, lambda found: found < domain.values["threshold"])
+
+
+def _counted(domain: Domain, finish: Callable[[int], Any]) -> Fetched:
+    number = domain.column_alone().unique().select(pl.len())
+    return Fetched(_shared(domain, "distinct count"), number, lambda found: finish(found.item()))
+
+
+def values(domain: Domain) -> Fetched:
+    return _listed(domain, "distinct values", _values(domain), set)
+
+
+def unexpected_count(domain: Domain) -> Fetched:
+    return _unexpected(domain, lambda found: found.height)
+
+
+def unexpected(domain: Domain) -> Fetched:
+    return _unexpected(domain, lambda found: found["value"].sort().head(_limit(domain)).to_list())
+
+
+def _unexpected(domain: Domain, finish: Callable[[pl.DataFrame], Any]) -> Fetched:
+    others = _values(domain).filter(_in_set(domain).not_()).unique()
+    return Fetched(_shared(domain, "not in set"), others, finish)
+
+
+def missing_count(domain: Domain) -> Fetched:
+    return _missing(domain, len)
+
+
+def missing(domain: Domain) -> Fetched:
+    return _missing(domain, lambda absent: absent[: _limit(domain)])
+
+
+def _missing(domain: Domain, finish: Callable[[list[Any]], Any]) -> Fetched:
+    found = _values(domain).filter(_in_set(domain))
+    return _listed(domain, "found in set", found, lambda seen: finish(_absent(domain, seen)))
+
+
+def _listed(domain: Domain, name: str, rows: pl.LazyFrame, finish: Callable[[list[Any]], Any]) -> Fetched:
+    return Fetched(_shared(domain, name), rows.unique(), lambda found: finish(found["value"].to_list()))
+
+
+def _shared(domain: Domain, name: str) -> str:
+    """A key for the queries on one column and set, whatever is made of their answers."""
+    return repr((name, sorted(domain.kwargs.items(), key=repr), domain.values.get("value_set")))
+
+
+def _values(domain: Domain) -> pl.LazyFrame:
+    rows = domain.column_alone()
+    return rows.select(pl.col("value").cast(pl.String)) if is_text(domain.dtype) else rows
 
 
 def _in_set(domain: Domain) -> pl.Expr:
-    return _values(domain).is_in(members(domain.values.get("value_set") or [], domain.dtype).implode())
+    return pl.col("value").is_in(members(domain.values.get("value_set") or [], domain.dtype).implode())
 
 
 def _limit(domain: Domain) -> int:
     return domain.values.get("limit") or MOST_DISTINCT
-
-
-def count(domain: Domain) -> Reduced:
-    return Reduced(domain.values_of_column().drop_nulls().n_unique(), int)
-
-
-def values(domain: Domain) -> Reduced:
-    return Reduced(_values(domain).unique().implode(), set)
-
-
-def under_threshold(domain: Domain) -> Reduced:
-    return Reduced(domain.values_of_column().drop_nulls().n_unique() < domain.values["threshold"])
-
-
-def _unexpected(domain: Domain) -> pl.Expr:
-    return _values(domain).filter(_in_set(domain).not_()).unique()
-
-
-def unexpected_count(domain: Domain) -> Reduced:
-    return Reduced(_unexpected(domain).len(), int)
-
-
-def unexpected(domain: Domain) -> Reduced:
-    return Reduced(_unexpected(domain).sort().head(_limit(domain)).implode())
-
-
-def missing_count(domain: Domain) -> Reduced:
-    return Reduced(_found(domain), lambda found: len(_absent(domain, found)))
-
-
-def missing(domain: Domain) -> Reduced:
-    return Reduced(_found(domain), lambda found: _absent(domain, found)[: _limit(domain)])
-
-
-def _found(domain: Domain) -> pl.Expr:
-    return _values(domain).filter(_in_set(domain)).unique().implode()
 
 
 def _absent(domain: Domain, found: list[Any]) -> list[Any]:

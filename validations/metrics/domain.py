@@ -67,10 +67,19 @@ class Domain:
         given = [mask for mask in (self.admitted, *masks) if mask is not None]
         return pl.all_horizontal(given) if len(given) > 1 else next(iter(given), None)
 
+    def kept(self, frame: pl.LazyFrame, *masks: pl.Expr | None) -> pl.LazyFrame:
+        """The rows of a frame that meet the row condition and all masks."""
+        rows = self.rows(*masks)
+        return frame if rows is None else frame.filter(rows)
+
     def values_of_column(self) -> pl.Expr:
         """The present values of the column within the domain."""
         values = self.present(self.column)
         return values if self.admitted is None else values.filter(self.admitted)
+
+    def column_alone(self) -> pl.LazyFrame:
+        """The same values as a column `value` of a frame, for a query of its own."""
+        return self.kept(self.frame).select(value=self.present(self.column)).drop_nulls()
 
     def described(self) -> str:
         """The columns, with their dtypes, for an error's first words."""

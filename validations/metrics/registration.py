@@ -18,7 +18,7 @@ from great_expectations.expectations.metrics.metric_provider import MetricProvid
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from validations.metrics.domain import Domain
-from validations.scan import Reduced, Wanted
+from validations.scan import Fetched, Known, Reduced, Wanted
 
 ENGINE = "PolarsExecutionEngine"
 
@@ -81,17 +81,18 @@ def _wanting(want: Callable[[Domain], Wanted]) -> Callable[..., Any]:
     def provider(**given: Any) -> tuple[Wanted, dict[str, Any], dict[str, Any]]:
         domain = _domain(given)
         wanted = want(domain)
-        if isinstance(wanted, Reduced):
+        if not isinstance(wanted, Known):
             _require_computable(wanted, domain)
         return wanted, dict(domain.kwargs), {}
 
     return provider
 
 
-def _require_computable(wanted: Reduced, domain: Domain) -> None:
+def _require_computable(wanted: Reduced | Fetched, domain: Domain) -> None:
     """Types are checked for each expectation alone, and without reading: one that is wrong spoils no other."""
     try:
-        domain.frame.select(wanted.expression).collect_schema()
+        query = wanted.rows if isinstance(wanted, Fetched) else domain.frame.select(wanted.expression)
+        query.collect_schema()
     except Exception as error:
         raise MetricComputationError(f"{domain.described()}: {str(error).partition(chr(10))[0]}") from error
 

@@ -61,22 +61,17 @@ def said(frames: Any, *expectations: Any, form: Any = "SUMMARY", frame: pl.DataF
     return frames.get_batch({"dataframe": frame}).validate(suite, result_format=form)
 
 
-KEPT = [
+SELECTED = [
     gxe.ExpectColumnValuesToNotBeNull(column="id"),
     gxe.ExpectColumnValuesToNotBeNull(column="twice"),
     gxe.ExpectColumnValuesToBeBetween(column="price", min_value=1, max_value=99),
     gxe.ExpectColumnValuesToBeInSet(column="place", value_set=["JFK", "LGA", "XXX"]),
     gxe.ExpectColumnValuesToMatchRegex(column="place", regex="^[A-Z]{3}$"),
     gxe.ExpectColumnValueLengthsToEqual(column="place", value=3),
-    gxe.ExpectColumnValuesToBeUnique(column="id"),
-    gxe.ExpectColumnValuesToBeIncreasing(column="id", strictly=True),
-    gxe.ExpectCompoundColumnsToBeUnique(column_list=["id", "twice"]),
     gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="id", column_B="twice", or_equal=True),
     gxe.ExpectColumnMeanToBeBetween(column="price", min_value=1),
     gxe.ExpectColumnMaxToBeBetween(column="day", max_value=date(2013, 1, 5)),
     gxe.ExpectColumnMedianToBeBetween(column="twice", min_value=2, max_value=2),
-    gxe.ExpectColumnUniqueValueCountToBeBetween(column="place", min_value=3, max_value=3),
-    gxe.ExpectColumnDistinctValuesToContainSet(column="place", value_set=["JFK"]),
     gxe.ExpectColumnQuantileValuesToBeBetween(
         column="id", quantile_ranges={"quantiles": [0.5], "value_ranges": [[3, 3]]}
     ),
@@ -84,14 +79,68 @@ KEPT = [
     gxe.ExpectTableRowCountToEqual(value=5),
     gxe.ExpectTableColumnsToMatchSet(column_set=ROWS.columns),
 ]
+# In one select with others, Polars would hold the columns of all of them.
+APART = [
+    gxe.ExpectColumnValuesToBeUnique(column="id"),
+    gxe.ExpectCompoundColumnsToBeUnique(column_list=["id", "twice"]),
+    gxe.ExpectColumnUniqueValueCountToBeBetween(column="place", min_value=3, max_value=3),
+    gxe.ExpectColumnDistinctValuesToContainSet(column="place", value_set=["JFK"]),
+    gxe.ExpectColumnValuesToBeIncreasing(column="id", strictly=True),
+]
+KEPT = [*SELECTED, *APART]
 
 
 def test_all_counts_and_aggregates_are_one_query(frames, collects):
     """However many expectations a suite has, as long as they hold; a file that is scanned is read once."""
-    found = said(frames, *KEPT, frame=ROWS.lazy())
+    found = said(frames, *SELECTED, frame=ROWS.lazy())
 
     assert [item.expectation_config.type for item in found.results if not item.success] == []
     assert collects == [1]
+
+
+def test_distinct_values_and_neighbours_are_queries_of_their_own_in_the_same_pass(frames, collects):
+    """One for each expectation, beside the select of all others."""
+    found = said(frames, *KEPT, frame=ROWS.lazy())
+
+    assert [item.expectation_config.type for item in found.results if not item.success] == []
+    assert collects == [1 + len(APART)]
+
+
+def test_expectations_on_one_column_and_set_share_a_query(frames, collects):
+    """What a set lacks and what it has too much come from one query each, whether they are counted or listed."""
+    asked = {"column": "place", "value_set": ["JFK", "BOS"]}
+
+    found = said(
+        frames,
+        gxe.ExpectColumnDistinctValuesToEqualSet(**asked),
+        gxe.ExpectColumnDistinctValuesToContainSet(**asked),
+        gxe.ExpectColumnDistinctValuesToBeInSet(**asked),
+    )
+
+    assert collects == [2]
+    equal, contain, within = (item.result for item in found.results)
+    assert equal["partial_missing_list"] == contain["partial_missing_list"] == ["BOS"]
+    assert equal["partial_unexpected_list"] == within["partial_unexpected_list"] == ["LGA", "XXX"]
+
+
+def test_queries_share_only_what_is_dear_to_read(frames, tmp_path, monkeypatch):
+    """Columns of a Parquet file are read by each query that needs them; CSV is parsed, and a join made, once a pass."""
+    shared: list[bool] = []
+    many = pl.collect_all
+
+    def collect_all(plans: list[pl.LazyFrame], **options: Any) -> Any:
+        shared.append("CACHE" in pl.explain_all(plans, optimizations=options["optimizations"]))
+        return many(plans, **options)
+
+    monkeypatch.setattr(pl, "collect_all", collect_all)
+    ROWS.write_parquet(tmp_path / "rows.parquet")
+    ROWS.write_csv(tmp_path / "rows.csv")
+    columns, text = pl.scan_parquet(tmp_path / "rows.parquet"), pl.scan_csv(tmp_path / "rows.csv")
+
+    for frame in (columns, columns.filter(pl.col("id") > 0), text, columns.join(text, on="id")):
+        assert said(frames, *APART[:2], frame=frame).success
+
+    assert shared == [False, False, True, True]
 
 
 def test_only_what_failed_reads_again(frames, collects):
@@ -104,7 +153,7 @@ def test_only_what_failed_reads_again(frames, collects):
     found = said(frames, *KEPT, *broken, form="COMPLETE")
 
     assert [item.success for item in found.results].count(False) == 2
-    assert collects == [1, 2]
+    assert collects == [1 + len(APART), 2]
 
 
 def test_repeated_keys_are_grouped_only_if_there_are_any(frames, collects):
@@ -113,7 +162,7 @@ def test_repeated_keys_are_grouped_only_if_there_are_any(frames, collects):
 
     assert found.results[0].result["unexpected_count"] == 4
     assert found.results[0].result["partial_unexpected_list"] == [1, 1, 3, 3]
-    assert collects == [1, 1, 1]
+    assert collects == [2, 1, 1]
 
 
 BAD = [
@@ -136,14 +185,14 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "message"), BAD, ids=[f"{type(bad).__name__}{at}" for at, (bad, _) in enumerate(BAD)])
 def test_a_bad_expectation_fails_alone(frames, collects, bad, message):
-    """It says what is wrong with which column; the others still report, from one query."""
+    """It says what is wrong with which column; the others still report, from one pass."""
     found = said(frames, *KEPT, bad)
 
     (failed,) = [item for item in found.results if not item.success]
     entries = failed.exception_info
     texts = [entries] if "exception_message" in entries else list(entries.values())
     assert any(message in str(entry["exception_message"]) for entry in texts)
-    assert sum(collects) == 1
+    assert collects == [1 + len(APART)]
 
 
 def test_many_bad_expectations_do_not_read_again(frames, collects):
@@ -151,7 +200,7 @@ def test_many_bad_expectations_do_not_read_again(frames, collects):
     found = said(frames, *(bad for bad, _ in BAD), *KEPT)
 
     assert sum(not item.success for item in found.results) == len(BAD)
-    assert sum(collects) == 1
+    assert collects == [1 + len(APART)]
 
 
 def test_a_value_that_cannot_be_computed_costs_only_its_own_expectation(frames):
