@@ -1,7 +1,7 @@
 """Metrics about the distinct values of a column, and how they compare with an expected set.
 
-Each is a query of its own, which holds no more than the distinct values that it is about; within the one
-select Polars would hold the columns of all.
+They are read by queries of their own, which hold no more than the distinct values that they are about; within
+the one select Polars would hold the columns of all.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import polars as pl
 from validations.metrics.domain import Domain
 from validations.metrics.literals import is_text, members
 from validations.metrics.registration import register
-from validations.scan import Fetched
+from validations.scan import Counted, Fetched
 
 # GX lists no more than these, whatever the result format.
 MOST_DISTINCT = 20
 
 
-def count(domain: Domain) -> Fetched:
+def count(domain: Domain) -> Counted:
     return _counted(domain, int)
 
 
-def under_threshold(domain: Domain) -> Fetched:
+def under_threshold(domain: Domain) -> Counted:
     return _counted(domain, lambda found: found < domain.values["threshold"])
 
 
-def _counted(domain: Domain, finish: Callable[[int], Any]) -> Fetched:
-    number = domain.column_alone().unique().select(pl.len())
-    return Fetched(_shared(domain, "distinct count"), number, lambda found: finish(found.item()))
+def _counted(domain: Domain, finish: Callable[[int], Any]) -> Counted:
+    number = domain.values_of_column().drop_nulls().n_unique()
+    return Counted(_shared(domain, "distinct count"), domain.column_alone(), number, finish)
 
 
 def values(domain: Domain) -> Fetched:

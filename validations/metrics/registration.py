@@ -18,7 +18,7 @@ from great_expectations.expectations.metrics.metric_provider import MetricProvid
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
 from validations.metrics.domain import Domain
-from validations.scan import Fetched, Known, Reduced, Wanted
+from validations.scan import Counted, Fetched, Known, Reduced, Wanted
 
 ENGINE = "PolarsExecutionEngine"
 
@@ -88,10 +88,10 @@ def _wanting(want: Callable[[Domain], Wanted]) -> Callable[..., Any]:
     return provider
 
 
-def _require_computable(wanted: Reduced | Fetched, domain: Domain) -> None:
+def _require_computable(wanted: Reduced | Fetched | Counted, domain: Domain) -> None:
     """Types are checked for each expectation alone, and without reading: one that is wrong spoils no other."""
     try:
-        query = wanted.rows if isinstance(wanted, Fetched) else domain.frame.select(wanted.expression)
+        query = domain.frame.select(wanted.expression) if isinstance(wanted, Reduced) else wanted.rows
         query.collect_schema()
     except Exception as error:
         raise MetricComputationError(f"{domain.described()}: {str(error).partition(chr(10))[0]}") from error
