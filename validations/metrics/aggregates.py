@@ -16,6 +16,7 @@ from great_expectations.expectations.metrics.column_aggregate_metrics.column_out
 )
 
 from validations.metrics.domain import Domain, keyed
+from validations.metrics.places import around
 from validations.metrics.registration import borrow, register
 from validations.scan import Fetched, Reduced
 
@@ -47,15 +48,32 @@ def _moment(reduce: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]
     """A mean, sum or deviation; TypeError for a column that is no number, which Polars would answer with null."""
 
     def want(domain: Domain) -> Reduced:
-        dtype = domain.dtype
-        if not (dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean or dtype == pl.Null):
-            raise TypeError(f"could not convert string to float: {domain.described()} is not numeric.")
+        _require_moments(domain)
         return Reduced(reduce(domain.values_of_column()), _number)
 
     return want
 
 
-def quantiles(domain: Domain) -> Reduced:
+def _require_moments(domain: Domain) -> None:
+    dtype = domain.dtype
+    if not (dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean or dtype == pl.Null):
+        raise TypeError(f"could not convert string to float: {domain.described()} is not numeric.")
+
+
+def median(domain: Domain) -> Reduced | Fetched:
+    """The median; of an even number of values, as Polars reckons it of the two in the middle."""
+    if domain.dtype == pl.Boolean or domain.dtype == pl.Null:
+        return _moment(lambda values: values.median())(domain)
+    _require_moments(domain)
+
+    def finish(found: dict[str, Any]) -> Any:
+        middle = found["around"] if found["count"] % 2 == 0 else found["around"][:1]
+        return _number(pl.Series(middle, dtype=domain.dtype).median())
+
+    return around(domain, [HALF], finish)
+
+
+def quantiles(domain: Domain) -> Reduced | Fetched:
     """The values at `quantiles`; where one falls between two rows, the nearest unless another way is named."""
     way = domain.values.get("allow_relative_error") or "nearest"
     if way not in INTERPOLATIONS:
@@ -65,15 +83,7 @@ def quantiles(domain: Domain) -> Reduced:
     def finish(found: dict[str, Any]) -> list[Any]:
         return [_interpolated(found, at, quantile, way) for at, quantile in enumerate(wanted)]
 
-    return Reduced(_neighbours(domain.values_of_column(), wanted), finish)
-
-
-def _neighbours(values: pl.Expr, wanted: Sequence[float]) -> pl.Expr:
-    """How many values there are, and those before and after the place of each quantile, from one sort."""
-    places = pl.lit(pl.Series(wanted, dtype=pl.Float64)) * (values.count().cast(pl.Int64) - 1).clip(0)
-    around = places.floor().append(places.ceil()).cast(pl.Int64)
-    ordered = values.drop_nulls().sort()
-    return pl.struct(count=values.count(), around=ordered.gather(around, null_on_oob=True).implode())
+    return around(domain, wanted, finish)
 
 
 def _interpolated(found: dict[str, Any], at: int, quantile: float, way: str) -> Any:
@@ -98,15 +108,15 @@ def _listed(values: list[Any] | None) -> list[Any]:
     return values or []
 
 
-def outliers(domain: Domain) -> Reduced:
+def outliers(domain: Domain) -> Reduced | Fetched:
     """GX's references and spread for the outlier expectation: the quartiles, or mean and standard deviation."""
     method = domain.values["method"]
     validate_method(method)
     if not domain.dtype.is_numeric():
         raise TypeError(f"Cannot detect outliers in {domain.described()}: it is not numeric.")
-    values = domain.values_of_column().cast(pl.Float64)
     if method == IQR_METHOD:
-        return Reduced(_neighbours(values, QUARTILES), _between_quartiles)
+        return around(domain, QUARTILES, _between_quartiles, pl.Float64())
+    values = domain.values_of_column().cast(pl.Float64)
     return Reduced(pl.struct(center=values.mean(), spread=values.std()), _around_mean)
 
 
@@ -174,6 +184,7 @@ def register_all() -> None:
         register(name, _moment(reduce))
     register("column.non_null_count", _reduction(lambda values: values.count(), int))
     register("column.most_common_value", most_common)
+    register("column.median", median)
     register("column.quantile_values", quantiles)
     register("column.outlier_statistics", outliers)
     register("column.histogram", histogram)
@@ -187,6 +198,5 @@ def register_all() -> None:
 _MOMENTS: Sequence[tuple[str, Callable[[pl.Expr], pl.Expr]]] = (
     ("column.mean", lambda values: values.mean()),
     ("column.sum", lambda values: values.sum()),
-    ("column.median", lambda values: values.median()),
     ("column.standard_deviation", lambda values: values.std()),
 )
