@@ -91,12 +91,14 @@ def _select(frame: pl.LazyFrame, numbers: Sequence[Reduced]) -> pl.LazyFrame:
 def _collect(frame: pl.LazyFrame, passes: list[pl.LazyFrame]) -> list[pl.DataFrame]:
     if not passes:
         return []
-    if len(passes) == 1:
-        return [passes[0].collect(engine="streaming")]
-    # Where queries share a scan, what the quickest has read waits in memory for the others. A query that reads its
-    # few columns itself needs no such store; text would be parsed again for each, and a join be made again.
+    # Where queries, or the branches of one, share a scan, what the quickest has read waits in memory for the others.
+    # A query that reads its few columns itself needs no such store; text would be parsed again for each, and a join
+    # be made again.
     share = not _BY_COLUMNS.match(frame.explain(optimized=False))
-    return pl.collect_all(passes, engine="streaming", optimizations=pl.QueryOptFlags(comm_subplan_elim=share))
+    flags = pl.QueryOptFlags(comm_subplan_elim=share)
+    if len(passes) == 1:
+        return [passes[0].collect(engine="streaming", optimizations=flags)]
+    return pl.collect_all(passes, engine="streaming", optimizations=flags)
 
 
 def _finished(each: Reduced | Fetched | Known, values: Any, tables: dict[str, pl.DataFrame]) -> Any:

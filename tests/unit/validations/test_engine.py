@@ -134,21 +134,28 @@ def test_expectations_on_one_column_and_set_share_a_query(frames, collects):
 def test_queries_share_only_what_is_dear_to_read(frames, tmp_path, monkeypatch):
     """Columns of a Parquet file are read by each query that needs them; CSV is parsed, and a join made, once a pass."""
     shared: list[bool] = []
-    many = pl.collect_all
+    one, many = pl.LazyFrame.collect, pl.collect_all
+
+    def collect(frame: pl.LazyFrame, **options: Any) -> Any:
+        shared.append("CACHE" in frame.explain(optimizations=options["optimizations"]))
+        return one(frame, **options)
 
     def collect_all(plans: list[pl.LazyFrame], **options: Any) -> Any:
         shared.append("CACHE" in pl.explain_all(plans, optimizations=options["optimizations"]))
         return many(plans, **options)
 
+    monkeypatch.setattr(pl.LazyFrame, "collect", collect)
     monkeypatch.setattr(pl, "collect_all", collect_all)
+    median = gxe.ExpectColumnMedianToBeBetween(column="twice", min_value=2, max_value=2)
     ROWS.write_parquet(tmp_path / "rows.parquet")
     ROWS.write_csv(tmp_path / "rows.csv")
     columns, text = pl.scan_parquet(tmp_path / "rows.parquet"), pl.scan_csv(tmp_path / "rows.csv")
 
     for frame in (columns, columns.filter(pl.col("id") > 0), text, columns.join(text, on="id")):
         assert said(frames, *APART[:2], frame=frame).success
+        assert said(frames, median, frame=frame).success
 
-    assert shared == [False, False, True, True]
+    assert shared == [False] * 4 + [True] * 4
 
 
 def test_only_what_failed_reads_again(frames, collects):
