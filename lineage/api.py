@@ -288,25 +288,25 @@ def get_namespaces(pool: _Pool) -> Response:
 @_doors.get("/api/v1/namespaces/{namespace}/datasets")
 def get_datasets(pool: _Pool, index: _Index, namespace: _Name, page: _Page) -> Response:
     """The datasets of a namespace."""
-    return JSONResponse(pool.use(lambda store: catalog.list_nodes(store, index, "dataset", namespace, page)))
+    return _json(pool.use(lambda store: catalog.list_nodes(store, index, "dataset", namespace, page)))
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/datasets/{name}")
 def get_dataset(pool: _Pool, index: _Index, namespace: _Name, name: _Name) -> Response:
     """One dataset."""
-    return JSONResponse(pool.use(lambda store: catalog.read_node(store, index, Node("dataset", namespace, name))))
+    return _json(pool.use(lambda store: catalog.read_node(store, index, Node("dataset", namespace, name))))
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/jobs")
 def get_jobs(pool: _Pool, index: _Index, namespace: _Name, page: _Page) -> Response:
     """The jobs of a namespace."""
-    return JSONResponse(pool.use(lambda store: catalog.list_nodes(store, index, "job", namespace, page)))
+    return _json(pool.use(lambda store: catalog.list_nodes(store, index, "job", namespace, page)))
 
 
 @_doors.get("/api/v1/namespaces/{namespace}/jobs/{name}")
 def get_job(pool: _Pool, index: _Index, namespace: _Name, name: _Name) -> Response:
     """One job, with its latest run."""
-    return JSONResponse(pool.use(lambda store: catalog.read_node(store, index, Node("job", namespace, name))))
+    return _json(pool.use(lambda store: catalog.read_node(store, index, Node("job", namespace, name))))
 
 
 @_doors.get("/api/v1/jobs/runs/{run_id}")

@@ -24,8 +24,8 @@ class Expectation:
     """The result of one expectation, as plain data. `column` is None for table-level ones.
 
     `quarantined` rows broke it and were put aside; what was observed is of those that went on. `expected` is what it
-    was asked for, beside the column. `wording` is what a page says of it: `expected`, `found` and `observed`, each a
-    list of texts, values and tables.
+    was asked for, beside the column. `wording` is what a page says of it: `expected`, `found`, `observed` and (some of
+    the) `rows` that broke it, each a list of texts, values and tables.
     """
 
     kind: str

@@ -340,6 +340,10 @@ def _fail(
         if refused is not None:
             # A result that nobody could look up would be of no use where it is needed most.
             record_checks(runner.space.store, run_id, refused, [report for report in checks if not report.success])
+            if runner.door.name != "dagster":
+                body = Jsonb({"refused": True, "run_id": str(run_id), "sha256": refused.sha256})
+                place = {"dataset": refused.dataset, "partition": refused.partition}
+                runner.space.store.run("insert_dagster_report", **place, body=body)
         _record(runner, run_event(_facts(runner, plan, run_id), "FAIL", error=text, checks=checks))
 
 

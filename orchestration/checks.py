@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,13 @@ from lineage.ports import CheckReport, Expectation
 from lineage.service.docs import result_path
 from lineage.settings import Settings
 from lineage.spec import Step
-from lineage.store import Store
+from lineage.store import Row, Store
 from lineage.versions import Version
 
 # Rows of a table that Dagster keeps with an event and draws in one piece.
 MOST_ROWS = 200
+# Failed expectations whose rows it shows; Data Docs have all.
+MOST_EXAMPLES = 10
 _COLUMNS = (
     ("partition", "string"),
     ("expectation", "string"),
@@ -74,6 +77,9 @@ def check_metadata(settings: Settings, found: Sequence[Checked]) -> dict[str, An
             for checked, item in items
             if item.quarantined
         ]
+    if examples := [(checked, item) for checked, item in failed if "rows" in item.wording]:
+        shown = (_examples(checked, item) for checked, item in examples[:MOST_EXAMPLES])
+        metadata["sample_rows"] = dg.MetadataValue.md("\n\n".join(shown))
     if found:
         metadata["data_docs"] = dg.MetadataValue.url(_place(settings, found))
     return metadata
@@ -82,7 +88,7 @@ def check_metadata(settings: Settings, found: Sequence[Checked]) -> dict[str, An
 def stored_checks(store: Store, run_id: Any) -> tuple[CheckReport, ...]:
     """The check results that a run recorded."""
     rows = store.rows("check_results_of_run", run_id=run_id)
-    return tuple(CheckReport(row["suite"], tuple(_expectation(item) for item in row["expectations"])) for row in rows)
+    return tuple(_report(row) for row in rows)
 
 
 def check_evaluation(settings: Settings, step: Step, found: Checked) -> dg.AssetCheckEvaluation:
@@ -130,7 +136,26 @@ def _record(checked: Checked, item: Expectation) -> dg.TableRecord:
     )
 
 
-def _expectation(item: Mapping[str, Any]) -> Expectation:
+def _examples(checked: Checked, item: Expectation) -> str:
+    """The rows of a failed expectation as Markdown."""
+    (table,) = item.wording["rows"]
+    header = table["header"]
+    lines = [header, ["---"] * len(header), *([str(cell) for (cell,) in row] for row in table["table"])]
+    drawn = "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+    return f"{_label(checked)}: {_escaped(_name(item))}\n\n{drawn}"
+
+
+def _escaped(text: str) -> str:
+    """A text that Markdown takes for nothing else: it comes from anybody's data."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", " ".join(text.split()))
+
+
+def _report(row: Row) -> CheckReport:
+    words = row["wording"] or [{}] * len(row["expectations"])
+    return CheckReport(row["suite"], tuple(map(_expectation, row["expectations"], words)))
+
+
+def _expectation(item: Mapping[str, Any], words: Mapping[str, Any]) -> Expectation:
     return Expectation(
         item["kind"],
         item["column"],
@@ -141,4 +166,5 @@ def _expectation(item: Mapping[str, Any]) -> Expectation:
         # Results from before these were recorded lack them.
         unexpected_percent=item.get("unexpected_percent"),
         expected=item.get("expected", {}),
+        wording=words,
     )

@@ -19,6 +19,7 @@ from lineage.plan import Plan, Workspace, step_code
 from lineage.quarantine import quarantine_of
 from lineage.run import Outcome, dagster_report
 from lineage.settings import Settings
+from lineage.versions import Version
 from orchestration.checks import Checked, check_evaluation, stored_checks
 from orchestration.deployment import deployment_metadata
 from orchestration.evaluation import evaluation_metadata
@@ -30,12 +31,15 @@ _RUN = "headwater/run"
 
 
 def drain_reports(space: Workspace, instance: dg.DagsterInstance) -> int:
-    """Report every queued materialization, oldest first, each exactly once; returns how many."""
+    """Report every queued materialization, and what checks refused, oldest first; returns how many."""
     count = 0
     with space.store.transaction():
         for row in space.store.rows("open_dagster_reports"):
             report = {"dataset": row["dataset"], "partition": row["partition"], **row["body"]}
-            if not _is_known(report, instance):
+            if report.get("refused"):
+                _report_checks(space, report, instance)
+                count += 1
+            elif not _is_known(report, instance):
                 instance.report_runless_asset_event(materialization(space, report, instance))
                 _report_checks(space, report, instance)
                 count += 1
@@ -79,11 +83,11 @@ def column_schema(fields: Iterable[tuple[str, str]]) -> dg.TableSchema:
 
 
 def _report_checks(space: Workspace, report: Report, instance: dg.DagsterInstance) -> None:
-    """What its suite found, after the materialization that it is about."""
+    """What its suite found: after the materialization that it is about, or instead of one, where it was refused."""
     step = next((step for step in space.project.steps if step.dataset == report["dataset"]), None)
-    version = space.store.version(report["dataset"], report["partition"], report["sha256"])
-    if step is None or step.checks is None or version is None:
+    if step is None or step.checks is None:
         return
+    version = Version(report["dataset"], report["partition"], report["sha256"], ())
     for found in stored_checks(space.store, report["run_id"]):
         instance.report_runless_asset_event(check_evaluation(space.settings, step, Checked(version, found)))
 

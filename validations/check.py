@@ -9,6 +9,7 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from lineage.ports import CheckReport, Expectation
 from validations.actions import action_of
+from validations.examples import example_rows
 from validations.measured import column_metrics
 from validations.readers import open_frame, unreadable
 from validations.references import columns_read, lacking
@@ -43,6 +45,7 @@ def run_suite(suite: Path, table: Path, parameters: Mapping[str, Any] | None = N
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         results = _results(examined, frame)
         expectations = tuple(_reported(examined, results, frame.collect_schema().names()))
+        expectations = _with_examples(examined, expectations, frame)
     if any(_exception(result.exception_info) for result in results.values()):
         _require_readable(frame, table)
     return CheckReport(examined.name, expectations, columns=_plain_metrics(column_metrics(results.values())))
@@ -67,6 +70,24 @@ def _reported(examined: Examined, results: Mapping[str, Any], columns: Sequence[
         else:
             result = results.get(str(at))
             yield _expectation(examined.usable[at], result, _problem(examined, at, result, columns))
+
+
+def _with_examples(
+    examined: Examined, expectations: tuple[Expectation, ...], frame: pl.LazyFrame
+) -> tuple[Expectation, ...]:
+    """Failed expectations with a few of the rows that broke them, among the words about them."""
+    failed = {
+        at: examined.usable[at]
+        for at, item in enumerate(expectations)
+        if not item.success and "exception" not in item.observed and item.observed.get("unexpected_count")
+    }
+    if not failed:
+        return expectations
+    rows = example_rows(frame, failed)
+    return tuple(
+        replace(item, wording={**item.wording, "rows": [rows[at]]}) if at in rows else item
+        for at, item in enumerate(expectations)
+    )
 
 
 def _problem(examined: Examined, at: int, result: Any, columns: Sequence[str]) -> str | None:

@@ -35,16 +35,17 @@ def rules(suite: Path, schema: pl.Schema, parameters: Mapping[str, Any] | None =
     marked = [item for item in examined.usable.values() if action_of(item) == QUARANTINE]
     if not marked:
         return ()
-    engine = _engine(schema)
+    engine = schema_engine(schema)
     found = []
     for item in marked:
-        if expressions := _expressions(item, engine, schema):
+        if expressions := row_expressions(item, engine, schema):
             _require_by_row(expressions, f"{suite}: expectation {int(item['id']) + 1} ({item['type']})")
             found.append(QuarantineRule(int(item["id"]), _text(item), *expressions, _mostly(item)))
     return tuple(found)
 
 
-def _engine(schema: pl.Schema) -> Any:
+def schema_engine(schema: pl.Schema) -> Any:
+    """A GX engine on a table of this schema that has no rows."""
     load_gx()
     from validations.engine import PolarsExecutionEngine
 
@@ -53,8 +54,11 @@ def _engine(schema: pl.Schema) -> Any:
     return engine
 
 
-def _expressions(item: Mapping[str, Any], engine: Any, schema: pl.Schema) -> tuple[pl.Expr, pl.Expr] | None:
-    """Whether a row breaks the expectation, and whether it is about the row at all; None where it does not fit."""
+def row_expressions(item: Mapping[str, Any], engine: Any, schema: pl.Schema) -> tuple[pl.Expr, pl.Expr] | None:
+    """Whether a row breaks the expectation, and whether it is about the row at all.
+
+    None where it is not about single rows, or the table does not fit.
+    """
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     from validations.metrics import columns, rows
@@ -64,8 +68,8 @@ def _expressions(item: Mapping[str, Any], engine: Any, schema: pl.Schema) -> tup
     expectation = ExpectationConfiguration(**item).to_domain_obj()
     # Whose registered conditions these are: what they say is part of the code that a table depends on.
     assert columns, rows
-    condition_of = row_condition(expectation.map_metric)
-    assert condition_of is not None
+    if not getattr(expectation, "map_metric", None) or (condition_of := row_condition(expectation.map_metric)) is None:
+        return None
     try:
         asked = expectation.get_validation_dependencies(execution_engine=engine).metric_configurations
         metric = asked[f"{expectation.map_metric}.unexpected_count"]

@@ -10,7 +10,7 @@ from uuid import UUID
 from lineage.errors import NotFoundError
 from lineage.graph.index import GraphIndex
 from lineage.graph.nodes import Node
-from lineage.service.graph import describe, find_node
+from lineage.service.graph import describe, describe_whole, find_node
 from lineage.service.marquez import Json, namespace_json, run_json
 from lineage.store import Row, Store
 
@@ -27,22 +27,23 @@ def list_namespaces(store: Store) -> Json:
     return {"namespaces": [namespace_json(row) for row in store.rows("graph_namespaces")]}
 
 
-def list_nodes(store: Store, index: GraphIndex, kind: str, namespace: str, page: Page) -> Json:
-    """The datasets or jobs of a namespace by name; raises NotFoundError when nothing is in it."""
+def list_nodes(store: Store, index: GraphIndex, kind: str, namespace: str, page: Page) -> bytes:
+    """The datasets or jobs of a namespace by name, as JSON; raises NotFoundError when nothing is in it."""
     with index:
         index.refresh(store)
         found = index.listed(kind, namespace)
         if not found:
             _require_namespace(store, namespace)
         chosen = found[page.offset : page.offset + page.limit]
-        return {f"{kind}s": describe(store, index, chosen), "totalCount": len(found)}
+        listed = b",".join(describe(store, index, chosen))
+        return b'{"%ss":[%s],"totalCount":%d}' % (kind.encode(), listed, len(found))
 
 
-def read_node(store: Store, index: GraphIndex, node: Node) -> Json:
-    """One dataset or job, also by another name of it; raises NotFoundError naming the nearest."""
+def read_node(store: Store, index: GraphIndex, node: Node) -> bytes:
+    """One dataset or job as JSON, also by another name of it; raises NotFoundError naming the nearest."""
     with index:
         index.refresh(store)
-        return describe(store, index, [find_node(index, [node])])[0]
+        return describe_whole(store, find_node(index, [node]))
 
 
 def read_run(store: Store, run_id: str) -> Json:

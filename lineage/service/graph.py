@@ -54,9 +54,9 @@ def read_graph(store: Store, index: GraphIndex, *, limit: int) -> bytes:
     return b'{"graph":%s,"isPartial":%s,"totalCount":%d}' % (graph, orjson.dumps(len(entries) > limit), len(entries))
 
 
-def describe(store: Store, index: GraphIndex, entries: Sequence[Entry]) -> list[Json]:
-    """The data of each node."""
-    return [orjson.loads(text) for text in index.data(store, entries, _render)]
+def describe(store: Store, index: GraphIndex, entries: Sequence[Entry]) -> list[bytes]:
+    """The data of each node as JSON."""
+    return index.data(store, entries, _render)
 
 
 def fill_facets(store: Store, kept: Iterable[dict[str, list[Any]]]) -> None:
@@ -90,9 +90,17 @@ def _edge_json(origin: Entry, destination: Entry) -> bytes:
     return b'{"origin":%s,"destination":%s}' % (origin.id_json, destination.id_json)
 
 
-def _render(store: Store, entries: Sequence[Entry]) -> list[bytes]:
+def describe_whole(store: Store, entry: Entry) -> bytes:
+    """The data of one node as JSON, with the facets that the graph leaves out."""
+    return _render(store, [entry], leave_out=())[0]
+
+
+def _render(store: Store, entries: Sequence[Entry], leave_out: Sequence[str] = ("columnLineage",)) -> list[bytes]:
     jobs = {row["node_id"]: row for row in store.rows("graph_jobs", ids=_keys(entries, "job"))}
     datasets = {row["node_id"]: row for row in store.rows("graph_datasets", ids=_keys(entries, "dataset"))}
+    for row in datasets.values():
+        for name in leave_out:
+            row["facets"].pop(name, None)
     fill_facets(store, [row["facets"] for row in datasets.values()])
     return [
         orjson.dumps(_job(entry, jobs) if entry.node.kind == "job" else _dataset(entry, datasets)) for entry in entries

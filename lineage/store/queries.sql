@@ -97,7 +97,7 @@ insert into check_result (run_id, dataset, partition, sha256, suite, success, ex
 values (%(run_id)s, %(dataset)s, %(partition)s, %(sha256)s, %(suite)s, %(success)s, %(expectations)s, %(wording)s);
 
 -- name: check_results_of_run
-select suite, success, expectations from check_result where run_id = %(run_id)s order by suite;
+select suite, success, expectations, wording from check_result where run_id = %(run_id)s order by suite;
 
 -- name: newest_check_results
 select newest.*, counts.*
@@ -288,9 +288,10 @@ where e.job = s.job
 
 -- name: graph_horizon
 -- What commits from now on is at or after the horizon, or was already running.
+-- The newest stand at the end of an index; to ask whether any is new enough may read them all.
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
-       exists (select from graph_edge where changed >= %(since)s::xid8)
-           or exists (select from graph_node where changed >= %(since)s::xid8) as changed;
+       coalesce((select changed from graph_edge order by changed desc limit 1) >= %(since)s::xid8, false)
+           or coalesce((select changed from graph_node order by changed desc limit 1) >= %(since)s::xid8, false) as changed;
 
 -- name: changed_graph_edges
 select job, dataset, is_output, current from graph_edge where changed >= %(since)s::xid8;

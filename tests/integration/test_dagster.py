@@ -592,6 +592,8 @@ def test_refused_by_a_check(farm, changed):
     assert (row["expectation"], row["column"]) == ("expect_column_values_to_be_between", "litres")
     assert "99.0" in row["sample"]
     assert 0 < row["unexpected_percent"] < 100
+    assert "| litres |" in evaluation.metadata["sample_rows"].value
+    assert "| 99.0 |" in evaluation.metadata["sample_rows"].value
     assert docs_text(farm, evaluation).count("This version was refused") == 1
     assert "farm.yields[2023-02]" in failed.step_failure_data.user_failure_data.description
     assert before == after
@@ -643,6 +645,23 @@ def test_check_of_another_door(farm, changed):
     (row,) = results(evaluation)
     assert (evaluation.passed, row["partition"], row["success"]) == (True, "2023-02", True)
     assert "<h2>farm/yields[2023-02]</h2>" in docs_text(farm, evaluation)
+
+
+def test_refused_through_another_door(farm, changed):
+    """What the command line refused is a failed check in Dagster too, with the rows that broke it; the asset stays."""
+    before = data_version(farm.latest("yields", "2023-02")), farm.count("yields", "2023-02")
+
+    changed(farm.raw("yields", "2023-02"), yields_of([2], berta=99.0))
+    with pytest.raises(AssertionError, match="blocking check"):
+        farm.headwater("run", "farm.yields", "--partition", "2023-02")
+
+    assert (farm.drain(), farm.drain()) == (1, 0)
+    evaluation = newest_check(farm)
+    (row,) = results(evaluation)
+    assert (evaluation.passed, row["partition"], row["success"]) == (False, "2023-02", False)
+    assert "| 99.0 |" in evaluation.metadata["sample_rows"].value
+    assert docs_text(farm, evaluation).count("This version was refused") == 1
+    assert before == (data_version(farm.latest("yields", "2023-02")), farm.count("yields", "2023-02"))
 
 
 def test_failed_in_the_middle(farm, changed):
