@@ -16,6 +16,7 @@ from great_expectations.expectations.core import (
     ExpectColumnMedianToBeBetween,
     ExpectColumnMinToBeBetween,
     ExpectColumnQuantileValuesToBeBetween,
+    ExpectColumnSumToBeBetween,
     ExpectColumnTypeToBe,
     ExpectColumnValuesToBeInTypeList,
     ExpectColumnValuesToBeOfType,
@@ -206,4 +207,5 @@ _teach_times(ExpectColumnMinToBeBetween, "column.min")
 _teach_times(ExpectColumnMaxToBeBetween, "column.max")
 _teach_times(ExpectColumnMeanToBeBetween, "column.mean")
 _teach_times(ExpectColumnMedianToBeBetween, "column.median")
+_teach_times(ExpectColumnSumToBeBetween, "column.sum")
 _teach_writable_results()

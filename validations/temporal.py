@@ -14,7 +14,7 @@ from dateutil.parser import ParserError
 from dateutil.parser import parse as parse_time
 
 _TEMPORAL = (date, time, timedelta)
-_INSTEAD = "give the table a column that holds them as a number, such as seconds"
+AS_NUMBER = "give the table a column that holds them as a number, such as seconds"
 # A text that does not say the whole date is completed from these.
 _DEFAULTS = (datetime(1, 1, 1), datetime(2, 2, 2))
 
@@ -56,7 +56,7 @@ def _read(bound: Any) -> Any:
 
 def _like(bound: Any, sample: Any, described: str) -> Any:
     if not isinstance(sample, date):
-        raise TypeError(f"{described} has no bounds that a suite can hold; {_INSTEAD}.")
+        raise TypeError(f"{described} has no bounds that a suite can hold; {AS_NUMBER}.")
     if not isinstance(bound, date):
         raise TypeError(f'{described} cannot be compared with {bound!r}; write a date, such as "2013-01-31".')
     if not isinstance(sample, datetime):

@@ -19,6 +19,7 @@ from validations.metrics.domain import Domain, keyed
 from validations.metrics.places import around
 from validations.metrics.registration import borrow, register
 from validations.scan import Fetched, Reduced
+from validations.temporal import AS_NUMBER
 
 INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 HALF = 0.5
@@ -39,6 +40,14 @@ def _reduction(reduce: Callable[[pl.Expr], pl.Expr], finish: Callable[[Any], Any
     return lambda domain: Reduced(reduce(domain.values_of_column()), finish)
 
 
+def _extreme(reduce: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]:
+    def want(domain: Domain) -> Reduced:
+        domain.require_order(domain.column)
+        return Reduced(reduce(domain.values_of_column()), _number)
+
+    return want
+
+
 def _number(value: Any) -> Any:
     """Decimals as floats: GX reckons with bounds that JSON brought, and those are floats."""
     return float(value) if isinstance(value, Decimal) else value
@@ -52,6 +61,13 @@ def _moment(reduce: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Reduced]
         return Reduced(reduce(domain.values_of_column()), _number)
 
     return want
+
+
+def deviation(domain: Domain) -> Reduced:
+    """The standard deviation; TypeError for times, which have none that a suite's number can bound."""
+    if domain.dtype.is_temporal():
+        raise TypeError(f"{domain.described()} has no standard deviation; {AS_NUMBER}.")
+    return _moment(lambda values: values.std())(domain)
 
 
 def _require_moments(domain: Domain) -> None:
@@ -78,6 +94,7 @@ def quantiles(domain: Domain) -> Reduced | Fetched:
     way = domain.values.get("allow_relative_error") or "nearest"
     if way not in INTERPOLATIONS:
         raise ValueError(f"allow_relative_error is {way!r}; on Polars it is one of {', '.join(INTERPOLATIONS)}.")
+    domain.require_order(domain.column)
     wanted = domain.values["quantiles"]
 
     def finish(found: dict[str, Any]) -> list[Any]:
@@ -151,6 +168,7 @@ def value_counts(domain: Domain) -> Fetched:
         raise ValueError(f"sort is {order!r}; it must be 'value', 'count' or 'none'.")
     if domain.values.get("collate") is not None:
         raise ValueError("collate has no meaning on Polars; leave it out.")
+    domain.require_single_values()
     return Fetched(keyed(domain, "value_counts"), _counted(domain), lambda found: _counts(found, order))
 
 
@@ -165,6 +183,7 @@ def _counts(found: pl.DataFrame, order: str) -> Any:
 
 def most_common(domain: Domain) -> Fetched:
     """The values that occur most often, in order."""
+    domain.require_single_values()
     counted = _counted(domain).filter(pl.col("count") == pl.col("count").max())
     return Fetched(keyed(domain, "most_common"), counted, lambda found: found["value"].sort().to_list())
 
@@ -178,10 +197,11 @@ def text_length(extreme: Callable[[pl.Expr], pl.Expr]) -> Callable[[Domain], Red
 
 
 def register_all() -> None:
-    register("column.max", _reduction(lambda values: values.max(), _number))
-    register("column.min", _reduction(lambda values: values.min(), _number))
+    register("column.max", _extreme(lambda values: values.max()))
+    register("column.min", _extreme(lambda values: values.min()))
     for name, reduce in _MOMENTS:
         register(name, _moment(reduce))
+    register("column.standard_deviation", deviation)
     register("column.non_null_count", _reduction(lambda values: values.count(), int))
     register("column.most_common_value", most_common)
     register("column.median", median)
@@ -198,5 +218,4 @@ def register_all() -> None:
 _MOMENTS: Sequence[tuple[str, Callable[[pl.Expr], pl.Expr]]] = (
     ("column.mean", lambda values: values.mean()),
     ("column.sum", lambda values: values.sum()),
-    ("column.standard_deviation", lambda values: values.std()),
 )

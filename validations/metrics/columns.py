@@ -36,6 +36,7 @@ def between(domain: Domain, values: pl.Expr) -> pl.Expr:
     low, high = domain.values.get("min_value"), domain.values.get("max_value")
     if low is None and high is None:
         raise ValueError("min_value and max_value cannot both be None")
+    domain.require_order(domain.column)
     low, high = (None if end is None else bound(end, domain.dtype, domain.described()) for end in (low, high))
     if low is not None and high is not None and low > high:
         raise ValueError("min_value cannot be greater than max_value")
@@ -132,12 +133,14 @@ def _length_equals(domain: Domain, values: pl.Expr) -> pl.Expr:
 
 
 def _not_increasing(domain: Domain, values: pl.Expr) -> pl.Expr:
+    domain.require_order(domain.column)
     before = values.shift(1)
     wrong: pl.Expr = values <= before if domain.values.get("strictly") else values < before
     return wrong
 
 
 def _not_decreasing(domain: Domain, values: pl.Expr) -> pl.Expr:
+    domain.require_order(domain.column)
     before = values.shift(1)
     wrong: pl.Expr = values >= before if domain.values.get("strictly") else values > before
     return wrong

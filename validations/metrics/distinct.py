@@ -34,7 +34,8 @@ def _counted(domain: Domain, finish: Callable[[int], Any]) -> Counted:
 
 
 def values(domain: Domain) -> Fetched:
-    return _listed(domain, "distinct values", _values(domain), set)
+    # Lists and records are in no Python set.
+    return _listed(domain, "distinct values", _values(domain), list if domain.dtype.is_nested() else set)
 
 
 def unexpected_count(domain: Domain) -> Fetched:
@@ -87,9 +88,21 @@ def _limit(domain: Domain) -> int:
 
 def _absent(domain: Domain, found: list[Any]) -> list[Any]:
     """What the set expects and the column lacks, as the suite writes it, in the suite's order."""
+    if domain.dtype.is_nested():
+        return _absent_parts(domain, found)
     seen = set(found)
     wanted = dict.fromkeys(domain.values.get("value_set") or [])
     return [value for value in wanted if not seen & set(members([value], domain.dtype).to_list())]
+
+
+def _absent_parts(domain: Domain, found: list[Any]) -> list[Any]:
+    """The same of lists and records, which no Python set can hold."""
+    absent: list[Any] = []
+    for value in domain.values.get("value_set") or []:
+        held = members([value], domain.dtype).to_list()
+        if value not in absent and not any(each in found for each in held):
+            absent.append(value)
+    return absent
 
 
 def register_all() -> None:

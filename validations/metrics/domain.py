@@ -11,6 +11,8 @@ from great_expectations.expectations.metrics.util import get_dbms_compatible_col
 
 from validations.exact import exact
 
+_PART = "give the table a column of the part that is meant, and name that"
+
 
 class Domain:
     """What a metric gets: the frame of its batch, its own kwargs, and the metrics it depends on."""
@@ -81,12 +83,34 @@ class Domain:
         """The same values as a column `value` of a frame, for a query of its own."""
         return self.kept(self.frame).select(value=self.present(self.column)).drop_nulls()
 
+    def require_order(self, *columns: str) -> None:
+        """TypeError for a column of lists or records, which are neither less nor more than others."""
+        for name in columns:
+            if self.schema[name].is_nested():
+                raise TypeError(f"{name} ({self.schema[name]}) has no order; {_PART}.")
+
+    def require_single_values(self) -> None:
+        """TypeError where the column's values are lists or records, which GX cannot count."""
+        if self.dtype.is_nested():
+            raise TypeError(f"{self.described()} holds values of several parts, which GX cannot count; {_PART}.")
+
+    def require_known_types(self) -> None:
+        """TypeError for a column of Python objects, with which Polars cannot reckon."""
+        for name in self._columns():
+            if self.schema.get(name) == pl.Object:
+                raise TypeError(
+                    f"{name} (Object) holds Python objects, of which only presence can be told; "
+                    "give the frame a column of a Polars type made of them."
+                )
+
     def described(self) -> str:
         """The columns, with their dtypes, for an error's first words."""
-        names = [self.kwargs.get(key, "") for key in ("column", "column_A", "column_B")]
-        names += self.kwargs.get("column_list") or []
-        known = [f"{name} ({self.schema[name]})" for name in names if name in self.schema]
+        known = [f"{name} ({self.schema[name]})" for name in self._columns() if name in self.schema]
         return ", ".join(known) or "the table"
+
+    def _columns(self) -> list[str]:
+        names = [self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs]
+        return [*names, *(self.kwargs.get("column_list") or [])]
 
 
 def keyed(domain: Domain, name: str) -> str:

@@ -7,7 +7,7 @@ that a column of that dtype cannot hold is never equal to one of its values, as 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Integral, Real
@@ -27,9 +27,10 @@ def is_text(dtype: pl.DataType) -> bool:
 
 def members(values: Iterable[Any], dtype: pl.DataType) -> pl.Series:
     """Those of the values that a column of this dtype can equal, each once, as a Series of that dtype."""
-    held = [_held(value, dtype) for value in values]
-    found = dict.fromkeys(value for value in held if value is not None)
-    return pl.Series(list(found), dtype=pl.String if is_text(dtype) else dtype, strict=False)
+    held = [found for value in values if (found := _held(value, dtype)) is not None]
+    if dtype.is_nested():
+        return pl.Series(held, dtype=dtype, strict=False).unique(maintain_order=True)
+    return pl.Series(list(dict.fromkeys(held)), dtype=pl.String if is_text(dtype) else dtype, strict=False)
 
 
 def bound(value: Any, dtype: pl.DataType, described: str) -> Any:
@@ -43,7 +44,7 @@ def bound(value: Any, dtype: pl.DataType, described: str) -> Any:
         moment = _moment(value, dtype)
         if moment is not None:
             return moment
-    if sort == "other":
+    if dtype == pl.Null or (dtype == pl.Binary and isinstance(value, bytes)):
         return value
     raise TypeError(f"{described} cannot be compared with {value!r} ({type(value).__name__}).")
 
@@ -68,7 +69,37 @@ def _held(value: Any, dtype: pl.DataType) -> Any:
     if sort == "time":
         moment = _moment(value, dtype)
         return _day(moment) if dtype == pl.Date else moment
-    return value
+    return _whole_nested(value, dtype) if dtype.is_nested() else value
+
+
+def _whole_nested(value: Any, dtype: pl.DataType) -> Any:
+    """A list or record whose parts a column of that dtype can hold; None for any other, never a part of it."""
+    try:
+        return _nested(value, dtype)
+    except ValueError:
+        return None
+
+
+def _nested(value: Any, dtype: pl.DataType) -> Any:
+    if isinstance(dtype, pl.Struct):
+        kinds: dict[str, Any] = {field.name: field.dtype for field in dtype.fields}
+        if not isinstance(value, Mapping) or value.keys() != kinds.keys():
+            raise ValueError(value)
+        return {name: _part(value[name], kind) for name, kind in kinds.items()}
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise ValueError(value)
+    if isinstance(dtype, pl.Array) and len(value) != dtype.size:
+        raise ValueError(value)
+    inner: pl.DataType = dtype.inner  # type: ignore[attr-defined]
+    return [_part(item, inner) for item in value]
+
+
+def _part(value: Any, dtype: pl.DataType) -> Any:
+    """A part of a list or record: None is a missing one, and equals another missing one."""
+    held = None if value is None else _held(value, dtype)
+    if held is None and value is not None:
+        raise ValueError(value)
+    return held
 
 
 def _number(value: Any, dtype: pl.DataType) -> Any:

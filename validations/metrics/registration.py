@@ -22,6 +22,9 @@ from validations.scan import Counted, Fetched, Known, Reduced, Wanted
 
 ENGINE = "PolarsExecutionEngine"
 
+# Metrics that ask only whether a value is there.
+_OF_ANY_TYPE = ("table.", "column_values.null.", "column_values.nonnull.", "column.non_null_count")
+
 Dependencies = Callable[[MetricConfiguration], Mapping[str, MetricConfiguration]]
 
 
@@ -30,7 +33,7 @@ def register(name: str, want: Callable[[Domain], Wanted], needs: Dependencies | 
 
     `needs` names metrics that must be known before; `like` is the metric whose keys a new name shares.
     """
-    _keep(f"{name}.aggregate_fn", _wanting(want), MetricPartialFunctionTypes.AGGREGATE_FN, needs, like or name)
+    _keep(f"{name}.aggregate_fn", _wanting(name, want), MetricPartialFunctionTypes.AGGREGATE_FN, needs, like or name)
     _keep(name, None, MetricPartialFunctionTypes.AGGREGATE_FN, _partial(name), like or name)
 
 
@@ -77,9 +80,11 @@ def _partial(name: str) -> Dependencies:
     return needs
 
 
-def _wanting(want: Callable[[Domain], Wanted]) -> Callable[..., Any]:
+def _wanting(name: str, want: Callable[[Domain], Wanted]) -> Callable[..., Any]:
     def provider(**given: Any) -> tuple[Wanted, dict[str, Any], dict[str, Any]]:
         domain = _domain(given)
+        if not name.startswith(_OF_ANY_TYPE):
+            domain.require_known_types()
         wanted = want(domain)
         if not isinstance(wanted, Known):
             _require_computable(wanted, domain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import combinations
@@ -84,6 +83,7 @@ def _names(domain: Domain) -> list[str]:
 
 
 def _not_greater(domain: Domain, columns: Sequence[pl.Expr]) -> pl.Expr:
+    domain.require_order(*_names(domain))
     first, second = columns
     greater = first >= second if domain.values.get("or_equal") else first > second
     return greater.fill_null(False).not_()
@@ -94,13 +94,14 @@ def _pair_not_in_set(domain: Domain, columns: Sequence[pl.Expr]) -> pl.Expr:
     pairs = domain.values.get("value_pairs_set")
     if pairs is None:
         return pl.lit(False)
-    seconds = defaultdict(list)
+    # By text: what a record holds cannot be a key.
+    seconds: dict[str, tuple[Any, list[Any]]] = {}
     for first, second in pairs:
-        seconds[first].append(second)
+        seconds.setdefault(repr(first), (first, []))[1].append(second)
     dtypes = [domain.schema[name] for name in _names(domain)]
     met = [
         _one_of([first], columns[0], dtypes[0]) & _one_of(then, columns[1], dtypes[1])
-        for first, then in seconds.items()
+        for first, then in seconds.values()
     ]
     return pl.any_horizontal(pl.lit(False), *met).not_()
 
