@@ -23,10 +23,9 @@ def _csv(path: Path, separator: str) -> pl.LazyFrame:
     # Without the schema, each pass would read the whole file for the types again.
     frame = pl.scan_csv(path, schema=schema, **options)
     try:
-        csv_rows.require_rows(frame)
+        return csv_rows.readable_rows(frame, [path], options)
     except pl.exceptions.PolarsError as error:
         raise ValueError(csv_rows.told(path, options, error)) from error
-    return frame
 
 
 _READERS: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
@@ -48,10 +47,10 @@ KINDS = tuple(_READERS)
 def open_frame(path: Path) -> pl.LazyFrame:
     """The rows of a file, unread where its format allows; types are inferred where it does not hold them.
 
-    In CSV, an empty field, NA and a field that a row lacks are null; a row with too many fields, and a header that
-    names a column twice, are refused whatever is asked later. Known are .parquet, .csv, .tsv, .json (a list of
-    objects), .ndjson and .jsonl, .arrow, .feather and .ipc. SourceError names a file that is missing, unreadable or
-    of another kind.
+    In CSV, an empty field, NA and a field that a row lacks are null, and a blank line is no row; a row with too many
+    fields, and a header that names a column twice, are refused whatever is asked later. Known are .parquet, .csv,
+    .tsv, .json (a list of objects), .ndjson and .jsonl, .arrow, .feather and .ipc. SourceError names a file that is
+    missing, unreadable or of another kind.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:

@@ -64,12 +64,12 @@ class PolarsFileAsset(PolarsAsset):
         return cls.reader.options(given)
 
     def frame(self) -> pl.LazyFrame:
-        """The rows of the whole asset, lazily; TestConnectionError if there is nothing to read."""
-        return self._open(self._files())
+        """The rows of the whole asset, lazily; TestConnectionError if nothing is there or a CSV row is wrong."""
+        return self._open_checked(self._files())
 
     def test_connection(self) -> None:
         """Finds the files and reads the schema; TestConnectionError says what is wrong."""
-        self.frame()
+        self._open(self._files())
 
     def add_batch_definition_whole(self, name: str) -> BatchDefinition:
         """A batch definition for all rows of all files."""
@@ -176,7 +176,7 @@ class PolarsFileAsset(PolarsAsset):
         if column is None:
             return self.add_batch_definition(name=name, partitioner=partitions.by_name(parts, regex, ascending))
         try:
-            partitions.require_dates(self.frame(), column)
+            partitions.require_dates(self._open(self._files()), column)
         except ValueError as error:
             raise ValueError(f"{self._named()}: {error}.") from error
         return self.add_batch_definition(name=name, partitioner=partitions.by_column(parts, column, ascending))

@@ -87,13 +87,13 @@ class Reader:
         Later passes skip the columns that nobody asks about, and with them what is wrong there.
         """
         frame = self.open(files, names, options)
-        if self.format == "CSV":
-            try:
-                csv_rows.require_rows(frame)
-            except pl.exceptions.PolarsError as error:
-                loaded = {name: _loaded(name, value) for name, value in options.items()}
-                raise self._wrong_rows(files.paths(names), frame.collect_schema(), loaded, error) from error
-        return frame
+        if self.format != "CSV":
+            return frame
+        paths, loaded = files.paths(names), {name: _loaded(name, value) for name, value in options.items()}
+        try:
+            return csv_rows.readable_rows(frame, paths, loaded)
+        except pl.exceptions.PolarsError as error:
+            raise self._wrong_rows(paths, frame.collect_schema(), loaded, error) from error
 
     def _wrong_rows(
         self, paths: Sequence[Path], schema: pl.Schema, options: Mapping[str, Any], error: Exception
@@ -101,7 +101,7 @@ class Reader:
         for path in paths:
             if len(paths) > 1:
                 try:
-                    csv_rows.require_rows(self._scan(path, **{**options, "schema": schema}))
+                    csv_rows.readable_rows(self._scan(path, **{**options, "schema": schema}), [path], options)
                 except pl.exceptions.PolarsError as found:
                     if _first_line(found) != _first_line(error):
                         continue

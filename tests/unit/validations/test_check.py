@@ -381,6 +381,21 @@ def test_a_csv_file_is_validated_like_a_table(tmp_path):
     assert report.expectations[3].observed["unexpected_values"] == ["2013-01-01T10:00:00+00:00"]
 
 
+def test_a_blank_line_of_a_csv_file_is_no_row(tmp_path):
+    """A row of separators is one, whose values are missing."""
+    (tmp_path / "rows.csv").write_text("id,tail\n1,N1\n\n,\n2,N2\n\n")
+    suite = write_suite(
+        tmp_path,
+        promise("column_values_to_not_be_null", "id"),
+        {"type": "expect_table_row_count_to_equal", "kwargs": {"value": 3}},
+    )
+
+    report = run_suite(suite, tmp_path / "rows.csv")
+
+    assert report.expectations[0].observed["unexpected_count"] == 1
+    assert report.expectations[1].success
+
+
 def test_a_parquet_file_is_validated_as_it_is(tmp_path):
     """Validating a Parquet file by hand gives the report that a run records."""
     ROWS.write_parquet(tmp_path / "rows.parquet")

@@ -426,6 +426,51 @@ def test_what_a_csv_option_allows_is_no_error(source, tmp_path, content, options
     assert ["row", "b"] == asset.add_batch_definition_whole("w").get_batch().data.frame.collect().columns
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("a,b\n1,x\n\n3,y\n", {}),
+        ("a\n1\n\n3\n\n\n", {}),
+        ("a\nx\n\ny\n", {}),
+        ("a,b\r\n1,x\r\n\r\n3,y\r\n", {}),
+        ("\na,b\n\n1,x\n", {}),
+        # Rows of separators are rows, and lines within quotes are none.
+        ('a,b\n,\n\n1,"x\n\ny"\n,\n', {}),
+        ("a;b\n# no row\n;\n\n1;x\n", {"separator": ";", "comment_prefix": "#"}),
+        ("1,x\n\n,\n", {"has_header": False}),
+        ("title\na,b\n,\n\n1,x\n", {"skip_rows": 1}),
+    ],
+)
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_blank_line_of_a_csv_file_is_no_row(source, tmp_path, content, options, files):
+    """The same rows as pandas reads, also of several files at once."""
+    for at in range(files):
+        (tmp_path / f"{at}.csv").write_text(content, newline="")
+    names = {"separator": "sep", "comment_prefix": "comment", "skip_rows": "skiprows"}
+    given = {names[name]: value for name, value in options.items() if name in names}
+    header = None if options.get("has_header") is False else "infer"
+    theirs = [pd.read_csv(tmp_path / f"{at}.csv", header=header, **given) for at in range(files)]
+    asset = source.add_csv_asset("days", path=tmp_path, **options)
+
+    frame = asset.add_batch_definition_whole("w").get_batch().data.frame.collect()
+
+    assert [list(row) for row in frame.rows()] == pd.concat(theirs).replace({float("nan"): None}).values.tolist()
+    assert frame.equals(asset.frame().collect())
+
+
+@pytest.mark.parametrize(("content", "made"), [("a,b\n1,\n\n,2\n", 3), ("a,b\n1,x\n,y\n", 2)])
+def test_only_a_file_without_any_full_column_is_read_again(source, tmp_path, monkeypatch, content, made):
+    """A blank line lacks all values, so that a column without missing ones tells that there is none."""
+    (tmp_path / "a.csv").write_text(content)
+    batch = source.add_csv_asset("days", path=tmp_path).add_batch_definition_whole("w")
+    collects, collect = [], pl.LazyFrame.collect
+    monkeypatch.setattr(pl.LazyFrame, "collect", lambda frame, **more: collects.append(1) or collect(frame, **more))
+
+    batch.get_batch()
+
+    assert len(collects) == made
+
+
 def test_a_csv_header_that_names_a_column_twice(gx, source, tmp_path):
     """Refused when the asset is added, with the file and the column."""
     (tmp_path / "a.csv").write_text("row,b\n1,2\n")
