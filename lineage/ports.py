@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+# Where GX names the columns of expectations that are about several.
+_PAIR = ("column_A", "column_B")
+_TOLD = (*_PAIR, "column_list")
+
 # Who reads a suite for the rows that it puts aside; its code is part of that of the step.
 QUARANTINER = "validations.quarantine:rules"
 
@@ -37,6 +41,11 @@ class Expectation:
     unexpected_percent: float | None = None
     expected: Mapping[str, Any] = field(default_factory=dict)
     wording: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it is about: one, the two of a pair, those of a list; none of the table as a whole."""
+        return about(self.column, self.expected)
 
 
 @dataclass(frozen=True)
@@ -185,10 +194,18 @@ def suite_parameters(partition: str) -> dict[str, Any]:
     return {"partition": partition, "year": year, "month": month, "start": start.isoformat(), "end": end.isoformat()}
 
 
+def about(column: str | None, expected: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of an expectation: its one column, else those that it was asked for by the names of GX."""
+    several = expected.get("column_list")
+    listed = several if isinstance(several, list | tuple) else ()
+    named = [column] if column else [expected.get(key) for key in _PAIR] + [*listed]
+    return tuple(name for name in named if isinstance(name, str))
+
+
 def describe(item: Expectation) -> str:
-    """One expectation in words: what, on which column, and what was observed."""
-    where = f" on {item.column}" if item.column else ""
-    observed = ", ".join(f"{name}={value}" for name, value in item.observed.items())
+    """One expectation in words: what, on which columns, and what was observed."""
+    where = f" on {', '.join(item.columns)}" if item.columns else ""
+    observed = ", ".join(f"{name}={value}" for name, value in item.observed.items() if name not in _TOLD)
     return f"{item.kind}{where}{f' ({observed})' if observed else ''}"
 
 
@@ -203,6 +220,7 @@ __all__ = [
     "TrainedBundle",
     "Trainer",
     "Training",
+    "about",
     "describe",
     "resolve",
     "suite_parameters",

@@ -115,7 +115,7 @@ def _label(checked: Checked) -> str:
 
 
 def _name(item: Expectation) -> str:
-    return f"{item.kind} {item.column or ''}".strip()
+    return f"{item.kind} {', '.join(item.columns)}".strip()
 
 
 def _record(checked: Checked, item: Expectation) -> dg.TableRecord:
@@ -126,7 +126,7 @@ def _record(checked: Checked, item: Expectation) -> dg.TableRecord:
         {
             "partition": checked.version.partition or "all",
             "expectation": item.kind,
-            "column": item.column or "",
+            "column": ", ".join(item.columns),
             "success": item.success,
             "severity": "critical" if item.blocking else "warning",
             "observed": ", ".join(f"{name}={value}" for name, value in observed.items()),

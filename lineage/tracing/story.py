@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lineage.ports import about
 from lineage.provenance import table_record
 from lineage.tracing.ancestry import Origin
 from lineage.tracing.predictions import Prediction
@@ -89,8 +90,9 @@ def check_record(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(expectation: Mapping[str, Any]) -> str:
-    column = expectation["column"]
-    return f"{expectation['kind']}{f' on {column}' if column else ''}"
+    # Results from before `expected` was recorded lack it.
+    columns = ", ".join(about(expectation["column"], expectation.get("expected", {})))
+    return f"{expectation['kind']}{f' on {columns}' if columns else ''}"
 
 
 def _file(file: FileVersion) -> dict[str, Any]:

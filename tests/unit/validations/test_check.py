@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import validations.check
 from lineage.errors import SettingsError, SourceError
 from lineage.ports import CheckReport, Ports, describe
+from lineage.tracing.story import _named
 from validations.check import run_suite
 
 ROWS = pl.DataFrame(
@@ -444,3 +445,18 @@ def test_rows_that_end_early_have_missing_values(tmp_path):
     )
 
     assert [each.success for each in run_suite(suite, path).expectations] == [True, True, True]
+
+
+def test_an_expectation_on_several_columns_names_them(tmp_path):
+    """In the sentence of a failure, once; a table's own has none."""
+    pair = {"type": "expect_column_pair_values_to_be_equal", "kwargs": {"column_A": "id", "column_B": "b"}}
+    several = {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["b", "c"]}}
+    rows = {"type": "expect_table_row_count_to_equal", "kwargs": {"value": 9}}
+    pl.DataFrame({"id": [1, 2], "b": [3, 3], "c": [1, 1]}).write_parquet(tmp_path / "rows.parquet")
+
+    report = run_suite(write_suite(tmp_path, pair, several, rows), tmp_path / "rows.parquet")
+
+    told = [text.partition(" (")[0] for text in report.failures]
+    assert told == [f"{pair['type']} on id, b", f"{several['type']} on b, c", rows["type"]]
+    assert not any("column_" in text.partition(" (")[2] for text in report.failures)
+    assert [_named(vars(item)) for item in report.expectations] == told
