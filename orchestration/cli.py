@@ -110,7 +110,9 @@ def _add_pipeline_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParse
     validate = _add(
         verbs, "validate", "run a suite on a file", "headwater validate march.csv --suite flights/departures"
     )
-    validate.add_argument("path", metavar="PATH", help="a file: Parquet, CSV, TSV, JSON, NDJSON or Arrow")
+    validate.add_argument(
+        "path", metavar="PATH", help="a file or a folder of files of one kind: Parquet, CSV, TSV, JSON, NDJSON or Arrow"
+    )
     validate.add_argument("--suite", required=True, metavar="NAME", help="pipeline/suite, or the path of a suite file")
     text = "a value that the suite asks for by $PARAMETER, such as month=3; may be repeated"
     validate.add_argument(

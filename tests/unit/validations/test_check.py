@@ -460,3 +460,42 @@ def test_an_expectation_on_several_columns_names_them(tmp_path):
     assert told == [f"{pair['type']} on id, b", f"{several['type']} on b, c", rows["type"]]
     assert not any("column_" in text.partition(" (")[2] for text in report.failures)
     assert [_named(vars(item)) for item in report.expectations] == told
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_the_files_of_a_folder_are_one_table(tmp_path, kind):
+    """By their names, also in sub-folders; hidden ones are no data, and whole numbers become floats beside floats."""
+    folder = tmp_path / "data"
+    for name, values in {"b": [1, 2], "sub/c": [2.5, 1.0], "_old/d": [9], ".e": [9]}.items():
+        path = folder / f"{name}.{kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        getattr(pl.DataFrame({"id": values}), f"write_{kind}")(path)
+    unique, rows = promise("column_values_to_be_unique", "id"), promise("column_max_to_be_between", "id", max_value=2.5)
+    count = {"type": "expect_table_row_count_to_equal", "kwargs": {"value": 4}}
+
+    report = run_suite(write_suite(tmp_path, unique, rows, count), folder)
+
+    assert [item.success for item in report.expectations] == [False, True, True]
+    assert report.expectations[0].observed["unexpected_count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.txt": "x"}, "has no file that can be read: a name must end in one of .parquet, .csv"),
+        ({"a.csv": "id\n1\n", "b.tsv": "id\n1\n"}, r"files of several kinds \(.csv, .tsv\): name one of them"),
+        ({"a.csv": "id\n1\n", "b.csv": "no\n1\n"}, "b.csv has the columns no, and a.csv id; validate each by itself"),
+        (
+            {"a.csv": "id\n1\n", "b.csv": "id\nx\n"},
+            r"do not agree in the type of 'id' \(Int64, String\); validate each",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_table_is_refused(tmp_path, files, message):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+    with pytest.raises(SourceError, match=message):
+        run_suite(write_suite(tmp_path, promise("column_values_to_not_be_null", "id")), folder)
