@@ -271,20 +271,26 @@ where (excluded.seen_at, excluded.digest) > (known.seen_at, known.digest);
 
 -- name: refresh_graph_edges
 -- The run that speaks for a job: the newest settled one that said what it reads or writes, else the newest that did.
-with speaker as (
-    select asked.job, newest.run_id
+-- Limits and offsets keep the planner to one look-up in an index for each job and edge, whatever it believes of the tables.
+update graph_edge set current = not current, changed = pg_current_xact_id()
+where ctid = any(array(
+    select e.place
     from unnest(%(jobs)s::uuid[]) as asked (job)
     cross join lateral (
         select run_id from graph_run r
         where r.job = asked.job and r.has_io
         order by settled desc, updated_at desc, run_id limit 1
-    ) newest
-)
-update graph_edge e set current = not e.current, changed = pg_current_xact_id()
-from speaker s
-where e.job = s.job
-  and e.current <> exists (select from graph_io i where i.run_id = s.run_id and i.job = s.job and i.dataset = e.dataset
-                                                    and i.is_output = e.is_output);
+    ) speaker
+    cross join lateral (
+        select ctid as place, dataset, is_output, current from graph_edge where job = asked.job offset 0
+    ) e
+    left join lateral (
+        select true as here from graph_io i
+        where i.run_id = speaker.run_id and i.job = asked.job and i.dataset = e.dataset and i.is_output = e.is_output
+        limit 1
+    ) said on true
+    where e.current <> coalesce(said.here, false)
+));
 
 -- name: graph_horizon
 -- What commits from now on is at or after the horizon, or was already running.

@@ -134,7 +134,7 @@ def test_renderer_that_fails_is_left_out(check, monkeypatch):
     monkeypatch.setattr(registry, "get_renderer_impl", broken)
     item = check(SET, column="s", value_set=["x"])
 
-    assert (item.success, set(item.wording)) == (False, {"found", "observed"})
+    assert (item.success, set(item.wording)) == (False, {"found", "observed", "rows"})
 
 
 def test_every_expectation_has_words():
