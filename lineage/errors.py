@@ -87,6 +87,10 @@ class RowsLostError(HeadwaterError):
     """A step's function does something that rows cannot be followed through, and does not say how rows map."""
 
 
+class ColumnsUnknownError(HeadwaterError):
+    """Of a query nobody can say which columns its columns came from: its plan is not one that is known."""
+
+
 class StaleRunError(HeadwaterError):
     """A run was given up by somebody else while it was computing, so it must not publish."""
 

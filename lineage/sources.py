@@ -57,6 +57,11 @@ _RETURNED = re.compile(rb'((?:"[^"]*+(?:"|\Z)[^",\n]*+)++|[^,\n]++(?:(?<!\r)|(?!
 _LONGEST = 80
 
 
+def types(source: Source) -> pl.Schema:
+    """The columns of a source's table and their types."""
+    return pl.Schema({column: _TYPES[kind] for column, kind in source.schema.items()})
+
+
 def origin_bytes(origin: PackageFile) -> bytes:
     """The bytes of a data file inside an installed distribution; a zip of one member is opened.
 

@@ -23,6 +23,7 @@ LEFT_OF = {
 
 # What each folder of lineage/ may import of its other folders; what stands at the top of lineage/ is free.
 BELOW = {
+    "columnar": set(),
     "identity": set(),
     "server": set(),
     "rows": set(),

@@ -1,0 +1,1 @@
+"""Column lineage, read from the plan that Polars makes of a query."""
