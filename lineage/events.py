@@ -14,6 +14,9 @@ from uuid import UUID
 
 from openlineage.client import event_v2 as ol
 from openlineage.client.generated import (
+    column_lineage_dataset as fed,
+)
+from openlineage.client.generated import (
     data_quality_assertions_dataset as quality,
 )
 from openlineage.client.generated import (
@@ -32,6 +35,7 @@ from openlineage.client.generated import (
 )
 from openlineage.client.serde import Serde
 
+from lineage.columns import UPPER_BOUND, Column, ColumnLineage
 from lineage.identity.commit import Commit
 from lineage.identity.module import PLATFORM
 from lineage.ports import CheckReport
@@ -65,19 +69,22 @@ def run_event(
     output: Version | None = None,
     aside: Version | None = None,
     checks: Iterable[CheckReport] = (),
+    columns: ColumnLineage | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
     """The OpenLineage RunEvent of `facts` in `state` (START, COMPLETE or FAIL), as plain JSON values.
 
-    `aside` are the rows that the checks put aside: a second dataset that the run wrote.
+    `aside` are the rows that the checks put aside: a second dataset that the run wrote. `columns` says which columns of
+    the inputs the output's came from, and those of the rows put aside.
     """
+    fed_by = {} if columns is None else {"columnLineage": _column_lineage(facts, columns)}
     event = ol.RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         eventType=_STATES[state],
         run=ol.Run(str(facts.run_id), _run_facets(facts, error)),
         job=ol.Job(facts.namespace, facts.step.full_name, _job_facets(facts)),
         inputs=_inputs(facts),
-        outputs=[_output(facts, output, tuple(checks)), *([_written(facts, aside, {})] if aside else ())],
+        outputs=[_output(facts, output, tuple(checks), fed_by), *([_written(facts, aside, fed_by)] if aside else ())],
         producer=PRODUCER,
     )
     return dict(Serde.to_dict(event))
@@ -123,17 +130,19 @@ def _inputs(facts: RunFacts) -> list[ol.InputDataset]:
     ]
 
 
-def _output(facts: RunFacts, version: Version | None, checks: tuple[CheckReport, ...]) -> ol.OutputDataset:
+def _output(
+    facts: RunFacts, version: Version | None, checks: tuple[CheckReport, ...], fed_by: dict[str, Any]
+) -> ol.OutputDataset:
     if version is None:
         return ol.OutputDataset(facts.namespace, facts.step.dataset, facets=_assertions(checks))
-    return _written(facts, version, {**_assertions(checks), **_metrics(version, checks)})
+    return _written(facts, version, {**fed_by, **_assertions(checks), **_metrics(version, checks)})
 
 
-def _written(facts: RunFacts, version: Version, checked: dict[str, Any]) -> ol.OutputDataset:
+def _written(facts: RunFacts, version: Version, more: dict[str, Any]) -> ol.OutputDataset:
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=version.row_count, size=version.size_bytes, fileCount=len(version.files), producer=PRODUCER
     )
-    facets = {**_dataset_facets([version]), **checked}
+    facets = {**_dataset_facets([version]), **more}
     return ol.OutputDataset(
         facts.namespace, version.dataset, facets=facets, outputFacets={"outputStatistics": statistics}
     )
@@ -147,6 +156,28 @@ def _dataset_facets(versions: list[Version]) -> dict[str, Any]:
         fields = [schema_dataset.SchemaDatasetFacetFields(name, kind) for name, kind in versions[-1].fields]
         facets["schema"] = schema_dataset.SchemaDatasetFacet(fields, producer=PRODUCER)
     return facets
+
+
+def _column_lineage(facts: RunFacts, columns: ColumnLineage) -> fed.ColumnLineageDatasetFacet:
+    fields = {name: fed.Fields(_input_fields(facts, column)) for name, column in columns.columns.items()}
+    return fed.ColumnLineageDatasetFacet(fields, _input_fields(facts, columns.rows), producer=PRODUCER)
+
+
+def _input_fields(facts: RunFacts, column: Column) -> list[fed.InputField]:
+    """The source columns of one column; where that may be too many, each says so, for the spec has no place for it."""
+    bound = "" if column.exact else UPPER_BOUND
+    return [
+        fed.InputField(
+            facts.namespace,
+            source.dataset,
+            source.column,
+            [
+                fed.Transformation(item.type, item.subtype, f"{bound}{item.text}" or None, masking=False)
+                for item in transformations
+            ],
+        )
+        for source, transformations in column.sources.items()
+    ]
 
 
 def _assertions(checks: tuple[CheckReport, ...]) -> dict[str, Any]:

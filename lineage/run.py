@@ -277,12 +277,15 @@ def _require_success(plan: Plan, version: Version, checks: tuple[CheckReport, ..
 
 
 def _commit(runner: Runner, plan: Plan, run_id: uuid.UUID, produced: Produced, checks: tuple[CheckReport, ...]) -> None:
+    from lineage.columnar.steps import columns_of
     from lineage.events import run_event
 
     store, version = runner.space.store, produced.version
     _require_success(plan, version, checks)
     aside = produced.aside.version if produced.aside else None
-    event = run_event(_facts(runner, plan, run_id), "COMPLETE", output=version, aside=aside, checks=checks)
+    columns = columns_of(runner.space, plan, runner.ports)
+    facts = _facts(runner, plan, run_id)
+    event = run_event(facts, "COMPLETE", output=version, aside=aside, checks=checks, columns=columns)
     with store.transaction():
         _end(runner, run_id, "COMPLETE", None)
         record_outputs(store, run_id, produced)

@@ -58,8 +58,25 @@ COLUMN_METRICS = {
     ),
     "additionalProperties": False,
 }
+DIRECT = ("IDENTITY", "TRANSFORMATION", "AGGREGATION")
+INDIRECT = ("JOIN", "GROUP_BY", "FILTER", "SORT", "WINDOW", "CONDITIONAL")
+TRANSFORMATION = thing(
+    {"type": {"enum": ["DIRECT", "INDIRECT"]}, "subtype": {"enum": [*DIRECT, *INDIRECT]}},
+    description=TEXT,
+    masking={"type": "boolean"},
+)
+INPUT_FIELDS = {
+    "type": "array",
+    "items": thing(
+        {"namespace": TEXT, "name": TEXT, "field": TEXT}, transformations={"type": "array", "items": TRANSFORMATION}
+    ),
+}
 
 DATASET_FACETS = facets(
+    columnLineage=facet(
+        {"fields": {"type": "object", "additionalProperties": thing({"inputFields": INPUT_FIELDS})}},
+        dataset=INPUT_FIELDS,
+    ),
     version=facet({"datasetVersion": TEXT}),
     schema=facet({"fields": {"type": "array", "items": FIELD}}),
     dataQualityAssertions=facet({"assertions": {"type": "array", "items": ASSERTION}}),

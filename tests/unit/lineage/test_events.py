@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from lineage.columns import Column, ColumnLineage, Source, Transformation, read_facet
 from lineage.events import RunFacts, run_event
 from lineage.identity.commit import Commit
 from lineage.ports import CheckReport, Expectation
@@ -55,12 +56,29 @@ CHECKS = (
         columns={"flight_id": {"nullCount": 0, "count": 27_004, "quantiles": {"0.5": 1.5}}},
     ),
 )
+COLUMNS = ColumnLineage(
+    {
+        "flight_id": Column({Source("flights/legs", "flight_id"): (Transformation("DIRECT", "IDENTITY"),)}),
+        "late": Column(
+            {
+                Source("flights/legs", "arr_delay"): (
+                    Transformation("DIRECT", "TRANSFORMATION", "arr_delay >= 15"),
+                    Transformation("INDIRECT", "CONDITIONAL", "arr_delay.is_not_null()"),
+                )
+            },
+            exact=False,
+        ),
+        "one": Column({}),
+    },
+    Column({Source("flights/weather", "origin"): (Transformation("INDIRECT", "JOIN", "origin = origin"),)}),
+)
 CASES = {
     "start bare": (BARE, "START", {}),
     "start": (FULL, "START", {}),
     "complete bare": (BARE, "COMPLETE", {"output": RAW}),
     "complete": (FULL, "COMPLETE", {"output": version("flights/features")}),
     "complete with checks": (FULL, "COMPLETE", {"output": version("flights/features"), "checks": CHECKS}),
+    "complete with columns": (FULL, "COMPLETE", {"output": version("flights/features"), "columns": COLUMNS}),
     "fail bare": (BARE, "FAIL", {"error": "ValueError: no"}),
     "fail with checks": (FULL, "FAIL", {"error": "2 checks failed", "checks": CHECKS}),
 }
@@ -166,3 +184,35 @@ def test_facts_of_the_run_travel():
     assert "__ASSET_JOB" == full["run"]["facets"]["parent"]["job"]["name"]
     assert {"processing_engine"} == set(bare["run"]["facets"])
     assert {"jobType"} == set(bare["job"]["facets"])
+
+
+def test_columns_are_a_facet_of_the_output():
+    """Which columns an output's came from stands as OpenLineage has it, and can be read again."""
+    (output,) = built("complete with columns")["outputs"]
+    facet = output["facets"]["columnLineage"]
+
+    assert facet["_schemaURL"].endswith("1-2-0/ColumnLineageDatasetFacet.json#/$defs/ColumnLineageDatasetFacet")
+    (identity,) = facet["fields"]["flight_id"]["inputFields"]
+    assert identity == {
+        "namespace": "headwater",
+        "name": "flights/legs",
+        "field": "flight_id",
+        "transformations": [{"type": "DIRECT", "subtype": "IDENTITY", "masking": False}],
+    }
+    assert [] == facet["fields"]["one"]["inputFields"]
+    (late,) = facet["fields"]["late"]["inputFields"]
+    assert ["upper bound: arr_delay >= 15", "upper bound: arr_delay.is_not_null()"] == [
+        item["description"] for item in late["transformations"]
+    ]
+    assert [("flights/weather", "origin")] == [(item["name"], item["field"]) for item in facet["dataset"]]
+    assert read_facet(facet) == COLUMNS
+
+
+def test_rows_put_aside_come_from_the_same_columns():
+    """What was put aside of a table has its column lineage too."""
+    event = run_event(
+        FULL, "COMPLETE", output=version("flights/legs"), aside=version("flights/legs.quarantine"), columns=COLUMNS
+    )
+
+    table, aside = (output["facets"]["columnLineage"] for output in event["outputs"])
+    assert table == aside
