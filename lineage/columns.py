@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import polars as pl
 
 from lineage.columnar.bounds import needed
 from lineage.columnar.edges import Edges, Value, merged
 from lineage.columnar.plan import Plan
+from lineage.store import Store
 
 # What the text of a transformation begins with in an event, where a column need not come from the source.
 UPPER_BOUND = "upper bound: "
@@ -62,6 +64,12 @@ class ColumnLineage:
     def sources(self, column: str) -> frozenset[Source]:
         """Everything that a value of `column` can depend on."""
         return frozenset(self.columns[column].sources) | frozenset(self.rows.sources)
+
+
+def recorded_columns(store: Store, run_id: UUID | str, dataset: str) -> ColumnLineage | None:
+    """The column lineage of what a run wrote to `dataset`, as its event says; None if nothing is on record."""
+    row = store.row("recorded_columns", run_id=str(run_id), dataset=dataset)
+    return read_facet(row["facet"]) if row else None
 
 
 def read_facet(facet: Mapping[str, Any]) -> ColumnLineage:

@@ -15,6 +15,7 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 
+from lineage.columns import ColumnLineage, Source, recorded_columns
 from lineage.plan import Plan, Workspace, step_code
 from lineage.quarantine import quarantine_of
 from lineage.run import Outcome, dagster_report
@@ -82,6 +83,17 @@ def column_schema(fields: Iterable[tuple[str, str]]) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in fields])
 
 
+def column_deps(columns: ColumnLineage) -> dg.TableColumnLineage:
+    """Column lineage as Dagster shows it: for each column those that decided about its values."""
+    return dg.TableColumnLineage(
+        {name: [_column_dep(source) for source in column.sources] for name, column in columns.columns.items()}
+    )
+
+
+def _column_dep(source: Source) -> dg.TableColumnDep:
+    return dg.TableColumnDep(dg.AssetKey(source.dataset.split("/")), source.column)
+
+
 def _report_checks(space: Workspace, report: Report, instance: dg.DagsterInstance) -> None:
     """What its suite found: after the materialization that it is about, or instead of one, where it was refused."""
     step = next((step for step in space.project.steps if step.dataset == report["dataset"]), None)
@@ -114,6 +126,8 @@ def _metadata(space: Workspace, report: Report) -> dict[str, Any]:
         found["quarantine"] = dg.MetadataValue.url(lineage_url(space.settings, quarantine_of(report["dataset"])))
     if report["fields"]:
         found["dagster/column_schema"] = column_schema(report["fields"])
+        if columns := recorded_columns(space.store, report["run_id"], report["dataset"]):
+            found["dagster/column_lineage"] = column_deps(columns)
     if "decision" in report:
         found |= deployment_metadata(read_decision(report["decision"]))
     return {**found, **_model_metadata(space, report)}

@@ -182,6 +182,14 @@ from graph_run r join event e on e.event_time = r.started_at
 where r.run_id = %(run_id)s and e.run_id = r.run_id::text and e.event_type = 'START'
 order by e.event_id limit 1;
 
+-- name: recorded_columns
+-- Found by its moment, as the START is.
+select output #> '{facets,columnLineage}' as facet
+from graph_run r join event e on e.event_time = r.ended_at, json_array_elements(e.body->'outputs') output
+where r.run_id = %(run_id)s and e.run_id = r.run_id::text and e.event_type = 'COMPLETE'
+  and output->>'name' = %(dataset)s and output #> '{facets,columnLineage}' is not null
+order by e.event_id limit 1;
+
 -- name: take_backlog
 with taken as (
     delete from graph_backlog

@@ -422,6 +422,27 @@ def test_materializations_say_what_there_is(farm):
     assert {"version", "lineage", "headwater/run", "dagster/uri"} <= set(facts)
 
 
+def test_materializations_say_which_columns_columns_came_from(farm):
+    """Column by column, also of a source, whose columns came from the raw file's."""
+    days = farm.latest("days", "2023-02").asset_materialization.metadata["dagster/column_lineage"].value
+    weather = farm.latest("weather", "2023-02").asset_materialization.metadata["dagster/column_lineage"].value
+
+    litres = [("farm/yields", "litres")]
+    named = {
+        name: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps]
+        for name, deps in {**days.deps_by_column, "rained": weather.deps_by_column["rain"]}.items()
+    }
+    assert named == {
+        "day": [("farm/yields", name) for name in ("day", "month", "year")],
+        "cow": [("farm/yields", "cow")],
+        "litres": litres,
+        "rain": [("farm/weather", "rain")],
+        "breed": [("farm/cows", "breed")],
+        "good": litres,
+        "rained": [("farm/raw_weather", "rain")],
+    }
+
+
 def test_other_doors_are_reported(farm, changed):
     """What `headwater run` and `dvc repro` make, Dagster hears of once, with versions that leave nothing stale."""
     before = {month: farm.count("days", month) for month in LANDED}
@@ -433,6 +454,7 @@ def test_other_doors_are_reported(farm, changed):
     # The month, the one that looks back on it, the model, and what its gate decided.
     assert (5, 0) == reported
     assert {month: count + 1 for month, count in before.items()} == {m: farm.count("days", m) for m in LANDED}
+    assert "dagster/column_lineage" in farm.latest("days", "2023-01").asset_materialization.metadata
     assert [] == farm.stale()
 
     changed(farm.raw("weather", "2023-02"), weather_of(2, rain=0.5))
