@@ -6,10 +6,9 @@ which checks they passed. `complete` says that the way ends in raw files and tha
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,20 @@ from lineage.plan import Workspace
 from lineage.provenance import table_record, training_record
 from lineage.tracing.ancestry import Identity, Origin, ancestry, identity, raw_files
 from lineage.tracing.asked import AskedRow, Register
+from lineage.tracing.cells import CellFinder, Cells
 from lineage.tracing.predictions import Prediction, find_prediction, find_predictions
 from lineage.tracing.recent import Recent
 from lineage.tracing.records import Records, open_records
-from lineage.tracing.rowids import Counted, SourceRows, row_ids, source_rows
+from lineage.tracing.rowids import Counted, SourceRows, by_feature, row_ids, source_rows
 from lineage.tracing.rownames import is_row
-from lineage.tracing.story import bundle_record, check_record, features_record, prediction_record, step_record
+from lineage.tracing.story import (
+    bundle_record,
+    check_record,
+    features_record,
+    plain,
+    prediction_record,
+    step_record,
+)
 from lineage.tracing.tracer import Ask, Behind, Tracer
 from lineage.versions import FileVersion, Version, known_sha256
 
@@ -98,6 +105,11 @@ class Traces:
         return Tracer(self.space)
 
     @cached_property
+    def cells(self) -> CellFinder:
+        """Finds which cells fed a value."""
+        return CellFinder(self.tracer)
+
+    @cached_property
     def register(self) -> Register:
         """Finds what is asked."""
         return Register(self.tracer)
@@ -163,14 +175,16 @@ class Traces:
         """A page of the records of one source file behind `name` (as in `of`) or one of its features.
 
         `source` is dataset and partition. Keys: dataset, partition, version, file, count, offset, columns, rows,
-        values.
+        values; with `feature`, columns and values are those that fed it.
         """
         asked = self.register.named(name, feature)
         found = source_rows(self._behind(asked, ()), self.tracer.records)
         wanted = (source[0].replace(".", "/", 1), source[1])
         for item in found:
             if (item.dataset, item.raw.partition) == wanted:
-                return {**item.place(), **self._page(item.raw, item.of(_ROW), offset, limit)}
+                page = self._page(item.raw, item.of(_ROW), offset, limit)
+                cells = self._cells(asked).get(identity(item.raw))
+                return {**item.place(), **(cells.only(page) if cells else page)}
         known = [_label(item.dataset, item.raw.partition) for item in found]
         raise NotFoundError(
             f"Nothing of {_label(*wanted)} is behind {name}; there is {', '.join(known)}.", tuple(known)
@@ -225,7 +239,7 @@ class Traces:
             return _Row()
         try:
             columns = () if asked.feature else asked.columns
-            behind = self._behind(asked, columns)
+            behind, cells = self._behind(asked, columns), self._cells(asked)
         except DatabaseError:
             raise
         except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
@@ -234,8 +248,11 @@ class Traces:
         numbers = {name: number for number, name in enumerate(columns, start=1)}
         found, askers = source_rows(behind, self.tracer.records), len(columns) + 1
         counted = [item.counted(askers) for item in found]
-        sources = [self._source(item, ranges[_ROW], problems) for item, ranges in zip(found, counted, strict=True)]
-        features = _by_feature(found, counted, {asked.feature: _ROW} if asked.feature else numbers)
+        sources = [
+            self._source(item, ranges[_ROW], cells.get(identity(item.raw)), problems)
+            for item, ranges in zip(found, counted, strict=True)
+        ]
+        features = by_feature(found, counted, {asked.feature: _ROW} if asked.feature else numbers)
         origins = tuple(item.origin for item in behind.values())
         problems += [*unrecorded(origins), *damaged(self.space, origins)]
         steps = [step_record(item.origin, len(item.of(_ROW))) for item in behind.values() if not item.origin.is_raw]
@@ -280,10 +297,17 @@ class Traces:
         found = row_ids(source_rows(behind, self.tracer.records), len(positions))
         return [(position, {"sources": sources}) for position, sources in zip(positions, found, strict=True)]
 
-    def _source(self, source: SourceRows, counted: Counted, problems: list[str]) -> dict[str, Any]:
+    def _cells(self, asked: AskedRow) -> dict[Identity, Cells]:
+        """The cells behind the one feature that is asked for; none where whole rows are."""
+        if asked.feature is None:
+            return {}
+        return self.cells.behind(asked.version, asked.position, asked.feature, asked.before)
+
+    def _source(self, source: SourceRows, counted: Counted, cells: Cells | None, problems: list[str]) -> dict[str, Any]:
         """What is told of a source; what its first records cannot be read for is added to `problems`."""
         try:
             shown = self._page(source.raw, source.of(_ROW), 0, SHOWN)
+            shown = cells.only(shown) if cells else shown
         except (HeadwaterError, OSError) as error:
             problems.append(str(error))
             shown = {"columns": None, "rows": [], "values": []}
@@ -295,6 +319,7 @@ class Traces:
             "ranges": counted.ranges,
             "checks": self._checks_of(source.reader),
             **{name: shown[name] for name in ("columns", "rows", "values")},
+            **({"exact": cells.exact} if cells else {}),
         }
 
     def _page(self, raw: Version, rows: np.ndarray, offset: int, limit: int) -> dict[str, Any]:
@@ -318,7 +343,7 @@ class Traces:
         if path is None:
             return {}
         row = pl.scan_parquet(path).slice(position, 1).collect().row(0, named=True)
-        return {name: _plain(value) for name, value in row.items()}
+        return {name: plain(value) for name, value in row.items()}
 
 
 def unrecorded(origins: Iterable[Origin]) -> list[str]:
@@ -357,21 +382,6 @@ def _object(objects: Objects, md5: str) -> Path:
     return objects.path(md5)
 
 
-def _by_feature(
-    found: Sequence[SourceRows], counted: Sequence[Sequence[Counted]], numbers: Mapping[str, int]
-) -> dict[str, Any]:
-    """For each column the records of each source that its value came from, as counts and ranges."""
-    asked = {
-        number: [
-            {"dataset": source.dataset, "partition": source.raw.partition, "count": count, "ranges": ranges}
-            for source, (count, ranges) in zip(found, (of_source[number] for of_source in counted), strict=True)
-            if count
-        ]
-        for number in set(numbers.values())
-    }
-    return {name: asked[number] for name, number in numbers.items()}
-
-
 def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:
     """Raw files that have been changed or removed since: the trace stands on the bytes that the cache kept.
 
@@ -387,12 +397,3 @@ def _notes(space: Workspace, origins: Iterable[Origin]) -> list[str]:
 
 def _label(dataset: str, partition: str) -> str:
     return f"{dataset}[{partition}]" if partition else dataset
-
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON has it; what JSON has no form for, as text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return value.isoformat() if isinstance(value, date | time) else str(value)

@@ -15,6 +15,7 @@ from orchestration.project import open_workspace
 _RECORDS = 5
 _RANGES = 6
 _PARTITIONS = 4
+_NOT_FED = "·"
 
 Line = tuple[str, str]
 
@@ -145,6 +146,8 @@ def _source_lines(source: Mapping[str, Any]) -> Iterator[str]:
         yield f"{check['passed']} of {check['expectations']} expectations of {check['suite']} hold"
         yield from (f"  not {text}" for text in check["failed"])
         yield from (f"  {rows:,} rows quarantined by {text}" for text, rows in check.get("quarantined", ()))
+    if not source.get("exact", True):
+        yield "at most from these columns:"
     if source["columns"]:
         yield from _aligned(source["columns"], source["rows"][:_RECORDS], source["values"][:_RECORDS])
     if source["count"] > _RECORDS:
@@ -177,9 +180,13 @@ def _page_lines(found: Mapping[str, Any]) -> Iterator[Line]:
         yield "", f"… more with --offset {first + shown}"
 
 
-def _aligned(columns: Sequence[str], rows: Sequence[int], values: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Records as a table, each with its row number; a newline in a value is shown, not made."""
-    lines = [["row", *columns], *([str(row), *map(_shown, record)] for row, record in zip(rows, values, strict=True))]
+def _aligned(columns: Sequence[str], rows: Sequence[int], values: Sequence[Sequence[str | None]]) -> Iterator[str]:
+    """Records as a table, each with its row number; a newline in a value is shown, not made.
+
+    A cell that the feature asked for did not come from is a dot.
+    """
+    records = ([_NOT_FED if value is None else _shown(value) for value in record] for record in values)
+    lines = [["row", *columns], *([str(row), *record] for row, record in zip(rows, records, strict=True))]
     lines = [line + [""] * (max(map(len, lines)) - len(line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

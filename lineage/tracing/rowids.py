@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -81,3 +81,18 @@ def row_ids(found: Iterable[SourceRows], askers: int) -> list[list[dict[str, Any
             if records:
                 entry.append({**place, "count": records, "ranges": ranges})
     return entries
+
+
+def by_feature(
+    found: Sequence[SourceRows], counted: Sequence[Sequence[Counted]], numbers: Mapping[str, int]
+) -> dict[str, Any]:
+    """For each column the records of each source that its value came from, as counts and ranges."""
+    asked = {
+        number: [
+            {"dataset": source.dataset, "partition": source.raw.partition, "count": count, "ranges": ranges}
+            for source, (count, ranges) in zip(found, (of_source[number] for of_source in counted), strict=True)
+            if count
+        ]
+        for number in set(numbers.values())
+    }
+    return {name: asked[number] for name, number in numbers.items()}

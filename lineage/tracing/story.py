@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -87,6 +89,15 @@ def check_record(row: Mapping[str, Any]) -> dict[str, Any]:
         "failed": failed,
         **({_ASIDE: aside} if aside else {}),
     }
+
+
+def plain(value: Any) -> Any:
+    """A cell as JSON has it; what JSON has no form for, as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def _named(expectation: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
  * Records of a file as they stand in it, a page at a time.
  *
  * @typedef {{dataset: string, partition: string, count: number, ranges: number[][]}} Counted rows of one source
- * @typedef {{columns: string[] | null, rows: number[], values: string[][]}} Shown
+ * @typedef {{columns: string[] | null, rows: number[], values: (string | null)[][]}} Shown a value is null where the feature asked for did not come from it
  */
 
 import { make } from "./panel.js";
@@ -58,7 +58,7 @@ export function records(name, source, shown, feature) {
   /** @param {Shown} page */
   const add = (page) => {
     page.rows.forEach((row, index) => {
-      const cells = page.values[index].map((value) => make("td", {}, value));
+      const cells = page.values[index].map((value) => make("td", {}, value ?? "·"));
       body.append(make("tr", {}, make("th", { scope: "row" }, String(row)), ...cells));
     });
     const left = source.count - body.children.length;

@@ -5,6 +5,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from lineage.history import history, with_history
+from lineage.trace import Traces
 
 REPEATS = """
 
@@ -56,6 +57,25 @@ def test_a_run_records_which_months_it_read_as_what(shop):
         (row["name"], row["partition"]) for row in read
     ]
     assert ["shop/orders"] == [item["name"] for item in event["body"]["inputs"]]
+
+
+def test_of_the_past_other_cells_are_told_than_of_the_row_itself(shop):
+    """Of what was ordered before, how much; of the order itself only when it was and of what."""
+    found = Traces(shop.space).of("shop.repeats[2020-02]:0", feature="sold_28d")
+
+    february = next(source for source in found["sources"] if source["partition"] == "2020-02")
+    january = next(source for source in found["sources"] if source["partition"] == "2020-01")
+    assert february["columns"] == ["at", "product"]
+    assert january["columns"] == ["at", "product", "amount"]
+    assert january["exact"]
+    assert all(None not in values for values in january["values"])
+
+    later = Traces(shop.space).of("shop.repeats[2020-02]:25", feature="sold_28d")
+    (own,) = pl.read_parquet(shop.table("repeats/2020-02"))[25]["at"].cast(pl.String)
+    both = next(source for source in later["sources"] if source["partition"] == "2020-02")
+    assert both["columns"] == ["at", "product", "amount"]
+    assert [values[0] for values in both["values"] if values[2] is None] == [own]
+    assert len(both["values"]) > 1
 
 
 def test_a_correction_recomputes_the_months_that_look_back_on_it(shop):

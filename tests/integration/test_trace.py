@@ -14,7 +14,7 @@ from lineage.api import create_app as create_lineage_app
 from lineage.errors import NotFoundError
 from lineage.plan import Workspace
 from lineage.trace import Traces, to_json
-from lineage.tracing import asked, tracer
+from lineage.tracing import asked, cells, tracer
 from serving.gate import promote
 from serving.http import create_app as create_serving_app
 from serving.predict import Predictor
@@ -123,6 +123,40 @@ def test_one_feature_can_be_asked_for(traces, name):
     assert {source["dataset"] for source in found["sources"]} == ORIGINS["cents"]
     assert [*found["features"]["origins"]] == ["cents"]
     assert "visits" not in json.dumps(found["steps"][1:])
+
+
+def test_one_feature_is_told_by_its_cells(shop, traces, name):
+    """Of each record behind it only the columns that fed it, also in pages."""
+    cents, visitors = (of(traces, name, feature=feature) for feature in ("cents", "visitors"))
+
+    (order,), (product,), (visit,) = (
+        [record(shop, f"data/raw/shop/{file}.csv", row)]
+        for file, row in (("orders/2020-02", 4), ("products/products", 2), ("visits/2020-02", 3))
+    )
+    assert {source["dataset"]: (source["columns"], *source["values"]) for source in cents["sources"]} == {
+        "shop/orders": (["product"], [order[2]]),
+        "shop/products": (["product", "price"], product),
+    }
+    assert {source["dataset"]: (source["columns"], *source["values"]) for source in visitors["sources"]} == {
+        "shop/orders": (["at"], [order[1]]),
+        "shop/visits": (["day", "visitors"], visit),
+    }
+    assert all(source["exact"] for source in (*cents["sources"], *visitors["sources"]))
+    page = traces.records(name, ("shop/products", ""), feature="cents")
+    assert (page["columns"], page["values"]) == (["product", "price"], [product])
+
+
+def test_a_feature_of_a_run_without_column_lineage_is_told_by_what_rows_say(shop, name, monkeypatch):
+    """Runs from before it was recorded: the columns are those that the row lineage leads to, perhaps too many."""
+    monkeypatch.setattr(cells, "recorded_columns", lambda *_: None)
+
+    found = of(Traces(shop.space), name, feature="cents")
+
+    assert {source["dataset"]: source["columns"] for source in found["sources"]} == {
+        "shop/orders": ["product"],
+        "shop/products": ["product", "price"],
+    }
+    assert not any(source["exact"] for source in found["sources"])
 
 
 def test_the_model_side_is_told(shop, traces, name, answer):
@@ -273,7 +307,8 @@ def test_both_services_say_the_same(serving, service, traces, name):
     assert service.get(f"/api/v1/traces/{name}").json() == expected
     assert service.get("/api/v1/traces/shop.totals%3A0").json() == of(traces, "shop.totals:0")
     assert pages[0] == pages[1]
-    assert pages[0]["values"] == expected["sources"][0]["values"]
+    (record,) = expected["sources"][0]["values"]
+    assert (pages[0]["columns"], pages[0]["values"]) == (["product"], [[record[2]]])
 
 
 @pytest.mark.parametrize(
