@@ -99,6 +99,9 @@ class Plan:
         # What stands in the code comes from no input.
         return Frame(dict.fromkeys(schema, Value()))
 
+    def _of_pythonscan(self, _: Any, __: list[str]) -> Frame:
+        raise ColumnsUnknownError("the plan reads what Python code reads, which is none of the step's inputs.")
+
     def _of_cache(self, found: Any, _: list[str]) -> Frame:
         return self._at(found.input)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lineage.columns import recorded_columns
 from lineage.exclusions import balances
 from lineage.ports import Ports
 from lineage.proof.recompute import replay_versions
@@ -132,3 +133,18 @@ def test_everything_comes_out_again_and_nothing_is_damaged(shop):
 
     assert [(item.version.dataset, item.result, item.differences) for item in replayed if not item.identical] == []
     assert verify(shop.space).damaged == ()
+
+
+def test_what_rows_are_put_aside_by_is_in_the_column_lineage(shop):
+    """Of the table that goes on and of the rows put aside: it decides which rows either has."""
+    (row,) = shop.query("select run_id from run where step = 'shop.movements' and state = 'COMPLETE' limit 1")
+
+    for dataset in ("shop/movements", "shop/movements.quarantine"):
+        found = recorded_columns(shop.store, row["run_id"], dataset)
+        assert found.exact
+        assert {"shop/sales", "shop/returns"} == {
+            source.dataset for source in found.rows.sources if source.column == "amount"
+        }
+    (row,) = shop.query("select run_id from run where step = 'shop.sales' and state = 'COMPLETE' limit 1")
+    (source,) = recorded_columns(shop.store, row["run_id"], "shop/sales").rows.sources
+    assert source == ("shop/raw_sales", "amount")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lineage.columnar import plan as plans
 from lineage.errors import IntegrityError, NotFoundError, SourceError, StepFailedError
 from lineage.plan import make_plan
 from lineage.ports import Ports
@@ -464,3 +465,45 @@ def test_two_processes_compute_once(edited_shop, finished, wanted):
     assert not one.computed & other.computed
     after = len(edited_shop.query("select from run where state = 'COMPLETE'"))
     assert len(one.computed | other.computed) == after - before > 0
+
+
+def test_events_say_which_columns_columns_came_from(shop):
+    """The COMPLETE of a source, a table and a model; START knows of none."""
+    shop.run()
+    bodies = [row["body"] for row in shop.query("select body from event order by event_id")]
+    facets = {
+        (body["job"]["name"].partition(".")[2], body["eventType"]): body["outputs"][0]["facets"].get("columnLineage")
+        for body in bodies
+        if body["eventType"] in ("START", "COMPLETE")
+    }
+
+    def sources(step, column):
+        return {(item["name"], item["field"]) for item in facets[step, "COMPLETE"]["fields"][column]["inputFields"]}
+
+    assert {name for name, state in facets if state == "START" and facets[name, state]} == set()
+    assert sources("products", "price") == {("shop/raw_products", "price")}
+    assert sources("features", "cents") == {("shop/products", "price")}
+    assert sources("features", "visitors") == {("shop/visits", "visitors")}
+    assert {("shop/features", "visitors"), ("shop/features", "late")} < sources("late_t0", "prediction")
+    assert {(item["name"], item["field"]) for item in facets["features", "COMPLETE"]["dataset"]} == {
+        ("shop/orders", "product"),
+        ("shop/products", "product"),
+        ("shop/orders", "at"),
+        ("shop/visits", "day"),
+    }
+
+
+def test_a_run_goes_on_where_its_columns_are_not_known(shop, monkeypatch, caplog):
+    """A Polars whose plans nobody here knows: the run says so, and its event has no such facet."""
+    monkeypatch.setattr(plans, "KNOWN_VERSIONS", frozenset())
+    shop.order_again("2020-03")
+
+    assert "features[2020-03]" in shop.run()
+
+    warned = [record.getMessage() for record in caplog.records if "column lineage" in record.getMessage()]
+    assert any(text.startswith("shop.features[2020-03]: its column lineage is not known: Polars") for text in warned)
+    (last,) = shop.query(
+        "select body from event where event_type = 'COMPLETE' and body #>> '{job,name}' = 'shop.features'"
+        " order by event_id desc limit 1"
+    )
+    assert "columnLineage" not in last["body"]["outputs"][0]["facets"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import polars as pl
 import pytest
@@ -49,7 +50,7 @@ def rows(name: str) -> pl.DataFrame:
     if name == "legs":
         return table("legs", {item.name: rows(item.step) for item in STEPS["legs"].inputs})
     size = len(HOURS)
-    known = {
+    known: dict[str, Any] = {
         "time_hour": [hour - timedelta(hours=name == "weather") for hour in HOURS],
         **{"year": [2013] * size, "month": [3] * size, "day": [hour.day for hour in HOURS]},
         **{"hour": [hour.hour - 5 for hour in HOURS], "minute": [5, 10, 15, 20, 25, 30]},
