@@ -44,7 +44,7 @@ _GATHERING = ("cum_", "rolling_", "RollingFunction", "EwmFunction")
 # Functions of whose values it depends how many they give, so that a `select` of them decides which rows there are.
 _CUTTING = frozenset(
     {
-        *("arg_unique", "argwhere", "drop_nans", "drop_nulls", "hist", "mode", "rle", "search_sorted", "unique"),
+        *("arg_unique", "argwhere", "drop_nans", "drop_nulls", "hist", "mode", "repeat", "rle", "unique"),
         *("unique_counts", "value_counts"),
     }
 )
@@ -104,7 +104,8 @@ class Reader:
         elif kind == "Ternary":
             yield from (cut for child in (found.predicate, found.truthy, found.falsy) for cut in self.cuts(child))
         elif kind == "Function" and (name := function_name(found)) not in _REDUCING:
-            if name in _CUTTING or name.startswith("RangeFunction"):
+            # The others of ranges, IntRanges and so on, make a list in each row.
+            if name in _CUTTING or (name.startswith("RangeFunction") and not name.endswith("s")):
                 yield self.decides(number, "FILTER")
             yield from (cut for child in found.input for cut in self.cuts(child))
 
@@ -174,14 +175,15 @@ class Reader:
 
     def _of_sort(self, found: Any, number: int) -> Value:
         value = self._value(found.expr)
-        return merged([value.lifted("TRANSFORMATION"), value.deciding("SORT", words(self.nodes, number))])
+        # Which row a value then stands in depends on where the rows are.
+        return merged([value.lifted("TRANSFORMATION"), value.deciding("SORT", words(self.nodes, number)), self.order])
 
     def _of_sortby(self, found: Any, _: int) -> Value:
         value = self._value(found.expr).lifted("TRANSFORMATION")
         return merged([value, *(self.decides(key, "SORT") for key in found.by), self.order])
 
     def _of_filter(self, found: Any, _: int) -> Value:
-        return merged([self._value(found.input).lifted("TRANSFORMATION"), self.decides(found.by, "FILTER")])
+        return merged([self._value(found.input).lifted("TRANSFORMATION"), self.decides(found.by, "FILTER"), self.order])
 
     def _of_gather(self, found: Any, _: int) -> Value:
         value = self._value(found.expr).lifted("TRANSFORMATION")
@@ -192,7 +194,7 @@ class Reader:
         return merged([value, *(self.decides(item, "FILTER") for item in (found.offset, found.length)), self.order])
 
     def _of_explode(self, found: Any, _: int) -> Value:
-        return self._value(found.expr).lifted("TRANSFORMATION")
+        return merged([self._value(found.expr).lifted("TRANSFORMATION"), self.order])
 
     def _of_structeval(self, found: Any, _: int) -> Value:
         struct = self._value(found.expr)

@@ -111,6 +111,10 @@ CASES: dict[str, tuple[Query, dict[str, str]]] = {
         lambda a, _: a.with_row_index("i").sort("x").with_columns(z=col("k") + 1).sort("i").drop("i"),
         {"z": "a.k", "s": "a.s"},
     ),
+    "sorted values": (
+        lambda a, _: a.with_row_index("i").sort("s").with_columns(z=col("x").sort()).sort("i"),
+        {"z": "a.x a.s", "s": "a.s"},
+    ),
     "numbered while sorted": (
         lambda a, _: (
             a.with_row_index("i").sort("x").with_columns(z=pl.int_range(pl.len()), w=col("k").cum_sum()).sort("i")
@@ -349,4 +353,38 @@ STEPS: dict[str, Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]] = {
         col("k").max(), col("x").sum(), col("s").first(), col("t").min(), col("l").first()
     ),
     "twice": lambda f, _: pl.concat([f, f.filter(col("x") > 0)]),
+}
+
+# Expressions whose values depend on the order of rows, or decide how many there are.
+EXPRESSIONS: dict[str, pl.Expr] = {
+    "sort": col("x").sort(),
+    "sort_by": col("s").sort_by("k"),
+    "reverse": col("x").reverse(),
+    "cum_sum": col("x").cum_sum(),
+    "cum_count": col("x").cum_count(),
+    "rank": col("x").rank("ordinal"),
+    "first": col("s").first(),
+    "arg_max": col("x").arg_max(),
+    "max_by": col("s").max_by("x"),
+    "top_k_by": col("x").top_k_by("k", 2),
+    "gather": col("x").gather(col("g")),
+    "head": col("x").head(col("g").sum()),
+    "forward fill": col("x").forward_fill(),
+    "interpolate": col("x").interpolate(),
+    "ewm": col("x").fill_null(0).ewm_mean(alpha=0.5),
+    "rle_id": col("g").rle_id(),
+    "is_first_distinct": col("g").is_first_distinct(),
+    "drop_nulls": col("x").drop_nulls(),
+    "unique": col("g").unique(maintain_order=True),
+    "mode": col("g").mode(maintain_order=True),
+    "value_counts": col("g").value_counts(sort=True),
+    "arg_true": (col("k") > 1).arg_true(),
+    "int_range": pl.int_range(col("g").sum() + 1),
+    "int_ranges": pl.int_ranges(0, "g"),
+    "datetime_range": pl.datetime_range(col("t").min(), col("t").max(), "1h"),
+    "str.join": col("s").str.join("-"),
+    "implode": col("x").implode(),
+    "filter": col("x").filter(col("g") == 0),
+    "explode": col("l").explode(),
+    "over joined": col("x").over("g", mapping_strategy="join"),
 }

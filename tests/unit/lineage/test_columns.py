@@ -17,7 +17,7 @@ from lineage.columnar.edges import Cell
 from lineage.columns import ColumnLineage, Source, Transformation, column_lineage
 from lineage.errors import ColumnsUnknownError
 
-from .queries import BOUNDED, CASES, FRAMES, STEPS, A, B, Query
+from .queries import BOUNDED, CASES, EXPRESSIONS, FRAMES, STEPS, A, B, Query
 
 
 def scanned(folder: Path, a: pl.DataFrame, b: pl.DataFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
@@ -136,6 +136,21 @@ def test_operations_one_after_the_other_name_all_that_they_take(tmp_path_factory
         return a
 
     assert_sound(tmp_path_factory.mktemp("frames"), query)
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_order_and_number_of_rows_are_named_where_values_depend_on_them(name: str, tmp_path: Path) -> None:
+    expr, checked = EXPRESSIONS[name], 0
+    for query in (
+        lambda a, _: a.select(expr.alias("z"), n=pl.lit(1)),
+        lambda a, _: a.with_row_index("i").sort("s").with_columns(z=expr).sort("i"),
+    ):
+        try:
+            query(A.lazy(), B.lazy()).collect()
+        except pl.exceptions.PolarsError:
+            continue  # as many values as there are rows cannot be had of all of them
+        checked += assert_sound(tmp_path, query)
+    assert checked
 
 
 def test_transformations_are_those_of_openlineage(tmp_path: Path) -> None:
