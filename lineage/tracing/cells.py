@@ -45,11 +45,14 @@ class Cells:
 
     def only(self, page: Mapping[str, Any]) -> dict[str, Any]:
         """A page of records with the columns that have cells here; null where a record has none."""
-        wanted = frozenset[str]().union(*(columns for columns, _ in self.parts))
+        header = frozenset(page["columns"])
+        # What is no column of the file, such as why a record was put aside, is of the record.
+        parts = [(columns if columns <= header else header, records) for columns, records in self.parts]
+        wanted = frozenset[str]().union(*(columns for columns, _ in parts))
         places = [(place, name) for place, name in enumerate(page["columns"]) if name in wanted]
         rows = np.array(page["rows"], dtype=np.int64)
         held = {name: np.zeros(len(rows), dtype=bool) for _, name in places}
-        for columns, records in self.parts:
+        for columns, records in parts:
             inside = np.isin(rows, records)
             for name in columns & held.keys():
                 held[name] |= inside
@@ -83,7 +86,7 @@ class CellFinder:
                 parts.setdefault(identity(origin.inputs[0][1]), []).append((node.columns, records))
             if origin.is_source or origin.is_raw or origin.run is None:
                 continue
-            known = self._recorded(origin)
+            known = self._recorded(origin, node.columns)
             exact = exact and known is not None and _is_exact(known, node.columns)
             for found, columns, behind in self._one_step(origin, known, node.columns, rows):
                 versions[identity(found)] = found
@@ -94,11 +97,14 @@ class CellFinder:
         run = self.tracer.origin(version, before).run
         return run["started_at"].timestamp() if run else 0.0
 
-    def _recorded(self, origin: Origin) -> ColumnLineage | None:
+    def _recorded(self, origin: Origin, columns: frozenset[str]) -> ColumnLineage | None:
+        """The column lineage of a version as its run recorded it; None if that does not have all of `columns`: of rows
+        that were put aside, those that say why."""
         assert origin.run is not None
         run_id, dataset = origin.run["run_id"], origin.version.dataset
         store = self.tracer.space.store
-        return self._columns.get((run_id, dataset), lambda: recorded_columns(store, run_id, dataset))
+        known = self._columns.get((run_id, dataset), lambda: recorded_columns(store, run_id, dataset))
+        return known if known is not None and columns <= known.columns.keys() else None
 
     def _one_step(
         self, origin: Origin, known: ColumnLineage | None, columns: frozenset[str], rows: np.ndarray
@@ -114,14 +120,14 @@ class CellFinder:
 
 
 def _is_exact(known: ColumnLineage, columns: Iterable[str]) -> bool:
-    return known.rows.exact and all(known.columns[name].exact for name in columns if name in known.columns)
+    return known.rows.exact and all(known.columns[name].exact for name in columns)
 
 
 def _fed(known: ColumnLineage | None, dataset: str, columns: Iterable[str], behind: frozenset[str]) -> frozenset[str]:
     """Those columns of a dataset that fed any of `columns`, of those `behind` them."""
     if known is None:
         return behind
-    sources = {source for name in columns if name in known.columns for source in known.sources(name)}
+    sources = {source for name in columns for source in known.sources(name)}
     # Whatever decided about the rows is behind a value of which nothing else is asked.
     sources |= set(known.rows.sources)
     return behind & {source.column for source in sources if source.dataset == dataset}

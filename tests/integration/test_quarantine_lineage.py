@@ -9,6 +9,7 @@ from lineage.columns import recorded_columns
 from lineage.exclusions import balances
 from lineage.ports import Ports
 from lineage.proof.recompute import replay_versions
+from lineage.trace import Traces
 from lineage.tracing.rowreplay import differing, recompute_row, stored_row
 from lineage.tracing.tracer import Ask, Tracer
 from lineage.verify import verify
@@ -148,3 +149,18 @@ def test_what_rows_are_put_aside_by_is_in_the_column_lineage(shop):
     (row,) = shop.query("select run_id from run where step = 'shop.sales' and state = 'COMPLETE' limit 1")
     (source,) = recorded_columns(shop.store, row["run_id"], "shop/sales").rows.sources
     assert source == ("shop/raw_sales", "amount")
+
+
+def test_why_a_row_was_put_aside_is_of_whole_records(shop):
+    """The column that says so is no column of any file."""
+    (row,) = shop.query(
+        "select partition from version where dataset = 'shop/sales.quarantine' and row_count > 0 limit 1"
+    )
+    name = f"shop/sales.quarantine[{row['partition']}]:0"
+
+    (whole,) = Traces(shop.space).of(name)["sources"]
+    (source,) = Traces(shop.space).of(name, feature="quarantine.expectations")["sources"]
+    (amount,) = Traces(shop.space).of(name, feature="amount")["sources"]
+
+    assert (source["columns"], source["values"]) == (whole["columns"], whole["values"])
+    assert amount["columns"] == ["amount"]
