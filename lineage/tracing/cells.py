@@ -20,6 +20,8 @@ from lineage.tracing.recent import Recent
 from lineage.tracing.tracer import Tracer, extents
 from lineage.versions import Version
 
+# By these rows come into a window: row lineage knows which did, and of `rolling` not by which of their columns.
+_GATHERED = ("GROUP_BY", "WINDOW")
 # Runs of which the column lineage is kept, some 10 kB each.
 _KEPT = 1_024
 
@@ -36,8 +38,7 @@ class _Node(NamedTuple):
 class Cells:
     """Cells of one raw file: which columns of which records (ascending) are behind a value.
 
-    `exact` unless some of them may not have fed it: Python code may have looked at them, or nothing is on record of the
-    columns of a step on the way.
+    `exact` unless some of them may not have fed it: Python code on the way may have looked at them.
     """
 
     parts: Sequence[tuple[frozenset[str], np.ndarray]]
@@ -71,7 +72,8 @@ class CellFinder:
     _columns: Recent[tuple[UUID, str], ColumnLineage | None] = field(default_factory=lambda: Recent(_KEPT))
 
     def behind(self, version: Version, row: int, column: str, before: datetime | None) -> dict[Identity, Cells]:
-        """The cells of raw files behind the value of `column` in a row of a version, used before a time."""
+        """The cells of raw files behind the value of `column` in a row of a version, used before a time; none where no
+        column lineage is on record of a step on the way: then records are behind it as a whole."""
         versions = {identity(version): version}
         waiting = {_Node(identity(version), before, frozenset([column])): [np.array([row])]}
         parts: dict[Identity, list[tuple[frozenset[str], np.ndarray]]] = {}
@@ -87,7 +89,9 @@ class CellFinder:
             if origin.is_source or origin.is_raw or origin.run is None:
                 continue
             known = self._recorded(origin, node.columns)
-            exact = exact and known is not None and _is_exact(known, node.columns)
+            if known is None:
+                return {}
+            exact = exact and _is_exact(known, node.columns)
             for found, columns, behind in self._one_step(origin, known, node.columns, rows):
                 versions[identity(found)] = found
                 waiting.setdefault(_Node(identity(found), origin.run["started_at"], columns), []).append(behind)
@@ -107,7 +111,7 @@ class CellFinder:
         return known if known is not None and columns <= known.columns.keys() else None
 
     def _one_step(
-        self, origin: Origin, known: ColumnLineage | None, columns: frozenset[str], rows: np.ndarray
+        self, origin: Origin, known: ColumnLineage, columns: frozenset[str], rows: np.ndarray
     ) -> Iterable[tuple[Version, frozenset[str], np.ndarray]]:
         """The rows right behind those of one version, with the columns that are asked for of them."""
         places = extents(origin)
@@ -123,11 +127,9 @@ def _is_exact(known: ColumnLineage, columns: Iterable[str]) -> bool:
     return known.rows.exact and all(known.columns[name].exact for name in columns)
 
 
-def _fed(known: ColumnLineage | None, dataset: str, columns: Iterable[str], behind: frozenset[str]) -> frozenset[str]:
+def _fed(known: ColumnLineage, dataset: str, columns: Iterable[str], behind: frozenset[str]) -> frozenset[str]:
     """Those columns of a dataset that fed any of `columns`, of those `behind` them."""
-    if known is None:
-        return behind
-    sources = {source for name in columns for source in known.sources(name)}
     # Whatever decided about the rows is behind a value of which nothing else is asked.
-    sources |= set(known.rows.sources)
-    return behind & {source.column for source in sources if source.dataset == dataset}
+    told = [known.rows.sources, *(known.columns[name].sources for name in columns)]
+    mine = [(source.column, how) for sources in told for source, how in sources.items() if source.dataset == dataset]
+    return frozenset(name for name, how in mine if name in behind or any(item.subtype in _GATHERED for item in how))

@@ -108,8 +108,9 @@ class Needed:
         self.fed[place] = np.union1d(self.fed.get(place, np.empty(0, np.int64)), rows)
 
 
-def needed_rows(tracer: Tracer, version: Version, position: int) -> list[Needed]:
-    """What a row needs: first the version that it is in, each one before those that it was made from."""
+def needed_rows(tracer: Tracer, version: Version, position: int, column: str | None = None) -> list[Needed]:
+    """What a row needs, or its value in one column: first the version that it is in, each one before those that it was
+    made from."""
     if is_quarantine(version.dataset):
         table = dotted(table_of(version.dataset))
         raise NotFoundError(
@@ -117,7 +118,8 @@ def needed_rows(tracer: Tracer, version: Version, position: int) -> list[Needed]
             f"by one; `headwater replay {table}` computes all of them."
         )
     waiting: dict[Identity, list[tuple[Origin, frozenset[str] | None, np.ndarray]]] = {}
-    waiting[identity(version)] = [(tracer.origin(version, None), None, np.array([position]))]
+    asked = None if column is None else frozenset([column])
+    waiting[identity(version)] = [(tracer.origin(version, None), asked, np.array([position]))]
     found = []
     while waiting:
         # What was made last is made of nothing that waits, so that everything is looked at once.

@@ -146,17 +146,16 @@ def test_one_feature_is_told_by_its_cells(shop, traces, name):
     assert (page["columns"], page["values"]) == (["product", "price"], [product])
 
 
-def test_a_feature_of_a_run_without_column_lineage_is_told_by_what_rows_say(shop, name, monkeypatch):
-    """Runs from before it was recorded: the columns are those that the row lineage leads to, perhaps too many."""
+def test_a_feature_of_a_run_without_column_lineage_is_told_by_records(shop, name, monkeypatch):
+    """Runs from before it was recorded: nobody can say which columns of a record fed the value."""
     monkeypatch.setattr(cells, "recorded_columns", lambda *_: None)
 
     found = of(Traces(shop.space), name, feature="cents")
 
     assert {source["dataset"]: source["columns"] for source in found["sources"]} == {
-        "shop/orders": ["product"],
-        "shop/products": ["product", "price"],
+        source["dataset"]: source["columns"] for source in of(Traces(shop.space), name)["sources"][:2]
     }
-    assert not any(source["exact"] for source in found["sources"])
+    assert not any("exact" in source for source in found["sources"])
 
 
 def test_the_model_side_is_told(shop, traces, name, answer):
