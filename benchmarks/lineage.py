@@ -41,7 +41,7 @@ from lineage.store import Store
 
 ROOT = Path(__file__).parent.parent
 SMALL, LARGE, HISTORY = 5_000, 100_000, 9
-WIDTH, COLUMNS, BATCH = 100, 12, 200
+WIDTH, COLUMNS, BATCH = 100, 6, 200
 QUESTIONS, DEPTH = 200, 20
 SENDERS, SECONDS = 16, 10.0
 DATABASE, ORCHESTRATOR = "postgres://db:5432", "airflow"
