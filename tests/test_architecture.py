@@ -32,10 +32,11 @@ BELOW = {
     "proof": {"identity", "store", "tracing"},
     "graph": {"store"},
     "service": {"graph", "store"},
+    "doors": {"graph", "service", "store"},
 }
 
 # The web framework's doors, and what stands beside them.
-DOORS = ("lineage/api.py", "serving/http.py")
+DOORS = ("lineage/api.py", "lineage/doors/", "serving/http.py")
 
 # framework -> the folder or files that own it. Any other importer is refused.
 OWNERS = {
@@ -206,7 +207,7 @@ def test_a_wrong_import_is_named(tmp_path, name):
         ("lineage/a.py", "\nimport onnxruntime", "serving/"),
         ("orchestration/a.py", "\nfrom matplotlib.figure import Figure", "orchestration/pictures.py"),
         ("lineage/a.py", "\nfrom openlineage.client import x", "lineage/events.py"),
-        ("orchestration/a.py", "\nimport fastapi", "lineage/api.py and serving/http.py"),
+        ("orchestration/a.py", "\nimport fastapi", "lineage/api.py and lineage/doors/ and serving/http.py"),
         ("serving/a.py", "\nimport uvicorn", "orchestration/"),
         ("lineage/a.py", "\nfrom dvc.repo import Repo", "nobody"),
     ],

@@ -11,13 +11,15 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
 
 from lineage.graph.nodes import Node
 from lineage.store import Row, Store
+
+T = TypeVar("T")
 
 Direction = Literal["upstream", "downstream", "both"]
 Render = Callable[[Store, Sequence["Entry"]], list[bytes]]
@@ -54,6 +56,7 @@ class GraphIndex:
         self._lock = threading.RLock()
         self._since: str
         self._listed: list[Entry] | None
+        self._names: Any
         self._forget()
 
     def __enter__(self) -> GraphIndex:
@@ -82,6 +85,17 @@ class GraphIndex:
     def find(self, node: Node) -> Entry | None:
         """The node of this name, or the one that has it as another name."""
         return self._entries.get(node.key)
+
+    def of_key(self, key: UUID) -> Entry:
+        """The node that a key of the store is of."""
+        return self._entries[key]
+
+    def names(self, make: Callable[[Sequence[Entry]], T]) -> T:
+        """What `make` makes of all nodes in order; made anew only when there are others."""
+        if self._names is None:
+            self._names = make([*self.listed("dataset"), *self.listed("job")])
+        found: T = self._names
+        return found
 
     def nodes(self) -> Iterable[Entry]:
         """All nodes, each once."""
@@ -135,7 +149,7 @@ class GraphIndex:
         self._entries: dict[UUID, Entry] = {}
         # What the store has a row of; other keys of _entries are names that symlinks give.
         self._other_names: dict[UUID, frozenset[UUID]] = {}
-        self._listed = None
+        self._listed = self._names = None
         self._bytes = 0
 
     def _drop_data(self) -> None:
@@ -156,7 +170,7 @@ class GraphIndex:
         if any(name in self._entries for name in (key, *others)):
             return False
         self._other_names[key] = others
-        self._listed = None
+        self._listed = self._names = None
         self._entries |= dict.fromkeys((key, *others), Entry(_node(row)))
         return True
 

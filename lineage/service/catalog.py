@@ -10,8 +10,8 @@ from uuid import UUID
 from lineage.errors import NotFoundError
 from lineage.graph.index import GraphIndex
 from lineage.graph.nodes import Node
-from lineage.service.graph import describe, describe_whole, find_node
-from lineage.service.marquez import Json, namespace_json, run_json
+from lineage.service.graph import describe, describe_whole, fill_facets, find_node
+from lineage.service.marquez import Json, facets_json, namespace_json, run_json, version_json
 from lineage.store import Row, Store
 
 
@@ -44,6 +44,56 @@ def read_node(store: Store, index: GraphIndex, node: Node) -> bytes:
     with index:
         index.refresh(store)
         return describe_whole(store, find_node(index, [node]))
+
+
+def list_all_jobs(store: Store, index: GraphIndex, page: Page) -> bytes:
+    """The jobs of all namespaces, as JSON."""
+    with index:
+        index.refresh(store)
+        found = index.listed("job")
+        listed = b",".join(describe(store, index, found[page.offset : page.offset + page.limit]))
+    return b'{"jobs":[%s],"totalCount":%d}' % (listed, len(found))
+
+
+def list_runs(store: Store, index: GraphIndex, job: Node, page: Page) -> Json:
+    """The runs of a job, newest first; raises NotFoundError naming the nearest job."""
+    with index:
+        index.refresh(store)
+        key = find_node(index, [job]).keys[0]
+    rows = store.rows("job_runs", job=key, limit=page.limit, offset=page.offset)
+    count = store.row("count_job_runs", job=key)
+    return {"runs": [run_json(row) for row in rows], "totalCount": count["total"] if count else 0}
+
+
+def list_versions(store: Store, index: GraphIndex, dataset: Node, page: Page) -> Json:
+    """The versions of a dataset, newest first: those that events name, else one for each complete run that wrote it."""
+    with index:
+        index.refresh(store)
+        entry = find_node(index, [dataset])
+    rows = store.rows("dataset_versions", ids=entry.keys, limit=page.limit, offset=page.offset)
+    fill_facets(store, [row["facets"] for row in rows])
+    versions = [version_json(entry.node.namespace, entry.node.name, row) for row in rows]
+    return {"versions": versions, "totalCount": rows[0]["total"] if rows else 0}
+
+
+def read_version(store: Store, index: GraphIndex, dataset: Node, version: str) -> Json:
+    """One version of a dataset; raises NotFoundError."""
+    for item in list_versions(store, index, dataset, Page(10_000, 0))["versions"]:
+        if item["version"] == version:
+            found: Json = item
+            return found
+    raise NotFoundError(
+        f"There is no version {version!r} of dataset {dataset.name!r}; …/versions lists those that are."
+    )
+
+
+def read_run_facets(store: Store, run_id: str, kind: str) -> Json:
+    """The facets of a run, or those of its job."""
+    run = read_run(store, run_id)
+    if kind == "run":
+        return {"runId": run["id"], "facets": run["facets"]}
+    rows = store.rows("graph_jobs", ids=[Node("job", run["job"]["namespace"], run["job"]["name"]).key])
+    return {"runId": run["id"], "facets": facets_json(rows[0]["facets"])}
 
 
 def read_run(store: Store, run_id: str) -> Json:

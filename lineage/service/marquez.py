@@ -98,6 +98,30 @@ def facets_json(*kept: Mapping[str, Any]) -> Json:
     return {name: body for name, (_, _, body) in newest.items() if not body.get("_deleted")}
 
 
+def version_json(namespace: str, name: str, row: Mapping[str, Any]) -> Json:
+    """A version of a dataset; `row` is one of the query dataset_versions, its shared facets filled in."""
+    facets = facets_json(row["facets"])
+    fields = facets.pop("schema", {}).get("fields")
+    job = {"namespace": row["job_namespace"], "name": row["job"]} if row["job"] else None
+    written = {"id": str(row["run_id"]), "state": _STATES.get(row["state"], "NEW"), "job": job} if job else None
+    return {
+        "id": {"namespace": namespace, "name": name},
+        "type": "DB_TABLE",
+        "name": name,
+        "physicalName": name,
+        "version": row["version"],
+        "createdAt": time_text(row["seen_at"]),
+        "namespace": namespace,
+        "sourceName": _text(facets, "dataSource", "name") or "default",
+        "fields": [_field_json(field) for field in fields] if isinstance(fields, list) else [],
+        "tags": [],
+        "description": _text(facets, "documentation", "description"),
+        "lifecycleState": _text(facets, "lifecycleStateChange", "lifecycleStateChange"),
+        "createdByRun": written,
+        "facets": facets,
+    }
+
+
 def namespace_json(row: Mapping[str, Any]) -> Json:
     """A namespace; `row` is one of the query graph_namespaces."""
     return {

@@ -314,6 +314,46 @@ select job, dataset, is_output, current from graph_edge where changed >= %(since
 select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks
 from graph_node where changed >= %(since)s::xid8;
 
+-- name: graph_columns_horizon
+select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
+       coalesce((select changed from graph_columns order by changed desc limit 1) >= %(since)s::xid8, false) as changed;
+
+-- name: changed_graph_columns
+select c.job, c.dataset, f.body from graph_columns c join graph_facet f using (digest) where c.changed >= %(since)s::xid8;
+
+-- name: graph_fields
+select n.node_id, f.body->'fields' as fields
+from graph_node n join graph_facet f on f.digest = (n.facets #>> '{schema,1}')::uuid
+where n.node_id = any(%(ids)s::uuid[]);
+
+-- name: job_runs
+select r.run_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
+from graph_run r join graph_node j on j.node_id = r.job
+where r.job = %(job)s and not r.designed
+order by r.updated_at desc, r.run_id
+limit %(limit)s offset %(offset)s;
+
+-- name: count_job_runs
+select count(*) as total from graph_run where job = %(job)s and not designed;
+
+-- name: dataset_versions
+-- Those that events name, each as it was first written; and of complete runs that named none, one a run.
+select coalesce(named, md5('version' || dataset::text || run_id::text)::uuid::text) as version,
+       count(*) over () as total, run_id, seen_at, facets, job_namespace, job, state
+from (
+    select distinct on (i.facets #>> '{version,2,datasetVersion}', case when i.facets ? 'version' then null else i.run_id end)
+           i.dataset, i.run_id, i.seen_at, i.facets, i.facets #>> '{version,2,datasetVersion}' as named,
+           j.namespace as job_namespace, j.name as job, r.state
+    from graph_io i
+    left join graph_run r on r.run_id = i.run_id and r.job = i.job
+    left join graph_node j on j.node_id = i.job
+    where i.dataset = any(%(ids)s::uuid[]) and i.is_output and (i.facets ? 'version' or r.state = 'COMPLETE')
+    order by i.facets #>> '{version,2,datasetVersion}', case when i.facets ? 'version' then null else i.run_id end,
+             i.seen_at, i.run_id
+) written
+order by seen_at desc, run_id
+limit %(limit)s offset %(offset)s;
+
 -- name: graph_datasets
 select node_id, namespace, name, facets, created_at, updated_at
 from graph_node where node_id = any(%(ids)s::uuid[]);

@@ -1,0 +1,54 @@
+"""Events in, and as they were sent."""
+
+from __future__ import annotations
+
+from asyncio import wrap_future
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from lineage.doors.asking import Paged, Pool, Sent, Sort, Time, Writer, refusal
+from lineage.service import catalog
+from lineage.service.intake import EventError, find_fault, read_json
+
+doors = APIRouter()
+
+
+@doors.post("/api/v1/lineage", status_code=201)
+async def post_event(sent: Sent, writer: Writer) -> Response:
+    """Keep one OpenLineage event; the answer comes when it is durable."""
+    body = read_json(*sent)
+    if fault := find_fault(body.value, plain=body.plain):
+        raise EventError(fault)
+    await wrap_future(writer.send([body.value]))
+    return Response(status_code=201)
+
+
+@doors.post("/api/v1/lineage/batch")
+def post_batch(sent: Sent, writer: Writer) -> Response:
+    """Keep the events of a list that are in spec, and say which are not."""
+    body = read_json(*sent)
+    events = body.value
+    if not isinstance(events, list):
+        return refusal(400, "A batch is a JSON list of events.", path="$", reason="is not a list")
+    faults = {index: fault for index, event in enumerate(events) if (fault := find_fault(event, plain=body.plain))}
+    good = [event for index, event in enumerate(events) if index not in faults]
+    writer.send(good).result()
+    failed = [{"index": index, "reason": str(fault), "retriable": False} for index, fault in faults.items()]
+    summary = {
+        "received": len(events),
+        "successful": len(good),
+        "failed": len(failed),
+        "retriable": 0,
+        "non_retriable": len(failed),
+    }
+    status = "partial_success" if failed else "success"
+    return JSONResponse({"status": status, "summary": summary, "failed_events": failed})
+
+
+# Some clients ask here, and not where Marquez answers.
+@doors.get("/api/v1/events")
+@doors.get("/api/v1/events/lineage")
+def get_events(pool: Pool, page: Paged, before: Time = None, after: Time = None, sort: Sort = "desc") -> Response:
+    """The events, newest first unless asked otherwise."""
+    return JSONResponse(pool.use(lambda store: catalog.list_events(store, page, after=after, before=before, sort=sort)))

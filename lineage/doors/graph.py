@@ -1,0 +1,59 @@
+"""The graph around a node, or all of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+
+from lineage.doors.asking import ColumnLineage, Index, Pool, json_answer, refusal
+from lineage.graph.index import Direction
+from lineage.graph.nodes import parse_node_id
+from lineage.service import graph
+from lineage.service.columns import Asked, candidates, read_column_lineage
+from lineage.store import Store
+
+doors = APIRouter()
+
+
+@doors.get("/api/v1/lineage")
+def get_lineage(
+    pool: Pool,
+    index: Index,
+    node_id: Annotated[str | None, Query(alias="nodeId")] = None,
+    depth: Annotated[int, Query(ge=0, le=10_000)] = 20,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 2_000,
+    direction: Direction | None = None,
+) -> Response:
+    """The graph within `depth` edges of a node, or all of it."""
+    if node_id is None:
+        return json_answer(pool.use(lambda store: graph.read_graph(store, index, limit=limit)))
+    if not (candidates := parse_node_id(node_id)):
+        return refusal(400, f"nodeId {node_id!r} is not dataset:NAMESPACE:NAME or job:NAMESPACE:NAME.")
+
+    def read(store: Store) -> bytes:
+        return graph.read_lineage(store, index, candidates, depth=depth, limit=limit, direction=direction)
+
+    return json_answer(pool.use(read))
+
+
+@doors.get("/api/v1/column-lineage")
+def get_column_lineage(
+    pool: Pool,
+    index: Index,
+    columns: ColumnLineage,
+    node_id: Annotated[str, Query(alias="nodeId")],
+    depth: Annotated[int, Query(ge=0, le=10_000)] = 20,
+    downstream: Annotated[bool, Query(alias="withDownstream")] = False,
+    indirect: bool = True,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 2_000,
+) -> Response:
+    """The columns that feed a column (datasetField:), a dataset's or a job's, and `withDownstream` those they feed.
+
+    `indirect=false` leaves out what only decides about values: filters, keys, orders.
+    """
+    if not candidates(node_id):
+        return refusal(400, f"nodeId {node_id!r} is not datasetField:NAMESPACE:DATASET:FIELD, dataset:… or job:….")
+    asked = Asked(node_id, depth, downstream, indirect, limit)
+    return JSONResponse(pool.use(lambda store: read_column_lineage(store, index, columns, asked)))
