@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from lineage.doors.asking import ColumnLineage, Index, Pool, json_answer, refusal
+from lineage.doors.asking import ColumnLineage, Index, Pool, Time, json_answer, refusal
 from lineage.graph.index import Direction
 from lineage.graph.nodes import parse_node_id
 from lineage.service import graph
 from lineage.service.columns import Asked, candidates, read_column_lineage
+from lineage.service.past import read_lineage_as_of
 from lineage.store import Store
 
 doors = APIRouter()
@@ -25,15 +26,21 @@ def get_lineage(
     depth: Annotated[int, Query(ge=0, le=10_000)] = 20,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 2_000,
     direction: Direction | None = None,
+    as_of: Annotated[Time, Query(alias="asOf")] = None,
 ) -> Response:
-    """The graph within `depth` edges of a node, or all of it."""
+    """The graph within `depth` edges of a node, today or as it was; or all of it.
+
+    Without `direction` everything connected, as Marquez answers; `both` means all ancestors and all descendants.
+    """
     if node_id is None:
         return json_answer(pool.use(lambda store: graph.read_graph(store, index, limit=limit)))
-    if not (candidates := parse_node_id(node_id)):
+    if not (nodes := parse_node_id(node_id)):
         return refusal(400, f"nodeId {node_id!r} is not dataset:NAMESPACE:NAME or job:NAMESPACE:NAME.")
 
     def read(store: Store) -> bytes:
-        return graph.read_lineage(store, index, candidates, depth=depth, limit=limit, direction=direction)
+        if as_of:
+            return read_lineage_as_of(store, index, nodes, as_of, depth=depth, limit=limit, direction=direction)
+        return graph.read_lineage(store, index, nodes, depth=depth, limit=limit, direction=direction)
 
     return json_answer(pool.use(read))
 

@@ -72,16 +72,42 @@ def fill_facets(store: Store, kept: Iterable[dict[str, list[Any]]]) -> None:
 def _graph_json(store: Store, index: GraphIndex, entries: Sequence[Entry]) -> bytes:
     """Each node with its data and its edges to the others; put together as text, for there may be thousands."""
     chosen = set(entries)
+    into = [[other for other in entry.up if other in chosen] for entry in entries]
+    out = [[other for other in entry.down if other in chosen] for entry in entries]
+    return _nodes_json(store, index, entries, into, out)
+
+
+def draw(
+    store: Store, index: GraphIndex, entries: Sequence[Entry], flows: Iterable[tuple[Entry, Entry]], *, is_partial: bool
+) -> bytes:
+    """The nodes with these edges between them (what flows into what), as JSON."""
+    into: dict[Entry, list[Entry]] = {entry: [] for entry in entries}
+    out: dict[Entry, list[Entry]] = {entry: [] for entry in entries}
+    for origin, destination in flows:
+        if origin in into and destination in into:
+            into[destination].append(origin)
+            out[origin].append(destination)
+    graph = _nodes_json(store, index, entries, list(into.values()), list(out.values()))
+    return b'{"graph":%s,"isPartial":%s}' % (graph, orjson.dumps(is_partial))
+
+
+def _nodes_json(
+    store: Store,
+    index: GraphIndex,
+    entries: Sequence[Entry],
+    into: Iterable[Iterable[Entry]],
+    out: Iterable[Iterable[Entry]],
+) -> bytes:
     parts = [
         b'{"id":%s,"type":"%s","data":%s,"inEdges":[%s],"outEdges":[%s]}'
         % (
             entry.id_json,
             entry.node.kind.upper().encode(),
             data,
-            b",".join(_edge_json(other, entry) for other in entry.up if other in chosen),
-            b",".join(_edge_json(entry, other) for other in entry.down if other in chosen),
+            b",".join(_edge_json(other, entry) for other in ups),
+            b",".join(_edge_json(entry, other) for other in downs),
         )
-        for entry, data in zip(entries, index.data(store, entries, _render), strict=True)
+        for entry, data, ups, downs in zip(entries, index.data(store, entries, _render), into, out, strict=True)
     ]
     return b"[%s]" % b",".join(parts)
 

@@ -314,6 +314,23 @@ select job, dataset, is_output, current from graph_edge where changed >= %(since
 select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks
 from graph_node where changed >= %(since)s::xid8;
 
+-- name: nodes_as_of
+select node_id from graph_node where node_id = any(%(ids)s::uuid[]) and created_at <= %(time)s;
+
+-- name: jobs_that_touched
+select distinct job from graph_edge where dataset = any(%(datasets)s::uuid[]);
+
+-- name: job_edges_as_of
+-- The rule of today's edges, of the runs that had begun by then; settled are those that had ended by then.
+select asked.job, i.dataset, i.is_output
+from unnest(%(jobs)s::uuid[]) as asked (job)
+cross join lateral (
+    select run_id from graph_run r
+    where r.job = asked.job and r.has_io and r.created_at <= %(time)s
+    order by (r.settled and coalesce(r.ended_at, r.created_at) <= %(time)s) desc, r.updated_at desc, run_id limit 1
+) speaker
+join graph_io i on i.run_id = speaker.run_id and i.job = asked.job;
+
 -- name: graph_columns_horizon
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
        coalesce((select changed from graph_columns order by changed desc limit 1) >= %(since)s::xid8, false) as changed;

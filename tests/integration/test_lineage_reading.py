@@ -321,3 +321,44 @@ def test_the_run_that_speaks_for_a_job(client, space):
     send(client, space, "load", [dataset(space, "d")], [dataset(space, "t")], second=3)
 
     assert (before, inputs()) == (["a"], ["d"])
+
+
+# --- as of then
+
+
+def test_the_graph_as_it_was(client, space):
+    """By the runs that had ended by then: other inputs before, nothing of what came later, no node before its first."""
+    send(client, space, "load", [dataset(space, "a")], [dataset(space, "t")], second=10)
+    send(client, space, "read", [dataset(space, "t")], [dataset(space, "u")], second=20)
+    send(client, space, "load", [dataset(space, "b")], [dataset(space, "t")], second=30)
+    send(client, space, "load", [dataset(space, "c")], [dataset(space, "t")], second=40, state="FAIL")
+
+    def names(second, direction="both"):
+        time = f"2013-03-01T12:00:{second:02d}Z"
+        graph = get(client, "/lineage", nodeId=f"dataset:{space}:t", asOf=time, direction=direction)["graph"]
+        return {item["data"]["name"] for item in graph}
+
+    assert names(15) == {"a", "load", "t"}
+    assert names(20) == {"a", "load", "t", "read", "u"}
+    assert names(35) == names(59) == {"b", "load", "t", "read", "u"}
+    assert names(25, "upstream") == {"a", "load", "t"}
+    assert names(25, "downstream") == {"t", "read", "u"}
+    assert (
+        "not there" in get(client, "/lineage", 404, nodeId=f"dataset:{space}:t", asOf="2013-03-01T11:00:00Z")["error"]
+    )
+    get(client, "/lineage", 400, nodeId=f"dataset:{space}:t", asOf="yesterday")
+
+
+def test_a_graph_as_it_was_has_its_edges(client, space):
+    """Those of then, from one to the other, and says when it is not all."""
+    send(client, space, "load", [dataset(space, "a"), dataset(space, "b")], [dataset(space, "t")], second=1)
+    send(client, space, "load", [dataset(space, "b")], [dataset(space, "t")], second=5)
+    then = {"nodeId": f"job:{space}:load", "asOf": "2013-03-01T12:00:02Z"}
+
+    graph = {item["data"]["name"]: item for item in get(client, "/lineage", **then)["graph"]}
+
+    assert {edge["origin"] for edge in graph["load"]["inEdges"]} == {f"dataset:{space}:a", f"dataset:{space}:b"}
+    assert [edge["destination"] for edge in graph["load"]["outEdges"]] == [f"dataset:{space}:t"]
+    assert [edge["origin"] for edge in graph["t"]["inEdges"]] == [f"job:{space}:load"]
+    assert get(client, "/lineage", **then, limit=2)["isPartial"]
+    assert not get(client, "/lineage", **then)["isPartial"]
