@@ -189,7 +189,9 @@ def _line(item: Row, words: Row) -> Html:
     elif not words and item["observed"]:
         expected.append(tag("div", text(item["text"]), class_=f"found {state}"))
     if "rows" in words:
-        expected.append(tag("details", tag("summary", text("Rows that broke it")), wording(words["rows"]), open=""))
+        expected.append(
+            tag("details", tag("summary", text("Rows that broke it")), wording(words["rows"]), class_="rows", open=True)
+        )
     cells = (_badge(state, label), Html("".join(expected)), wording(words.get("observed") or ["--"]))
     shown = (tag("td", tag("div", cell)) for cell in cells)
     return tag("tr", *shown, class_="held" if item["success"] else "broken", title=item["kind"])

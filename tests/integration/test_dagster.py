@@ -671,13 +671,16 @@ def test_check_of_another_door(farm, changed):
 
 def test_refused_through_another_door(farm, changed):
     """What the command line refused is a failed check in Dagster too, with the rows that broke it; the asset stays."""
+    farm.drain()
     before = data_version(farm.latest("yields", "2023-02")), farm.count("yields", "2023-02")
 
     changed(farm.raw("yields", "2023-02"), yields_of([2], berta=99.0))
     with pytest.raises(AssertionError, match="blocking check"):
         farm.headwater("run", "farm.yields", "--partition", "2023-02")
 
-    assert (farm.drain(), farm.drain()) == (1, 0)
+    # With what the steps above it had to do anew.
+    assert farm.drain() >= 1
+    assert farm.drain() == 0
     evaluation = newest_check(farm)
     (row,) = results(evaluation)
     assert (evaluation.passed, row["partition"], row["success"]) == (False, "2023-02", False)
