@@ -6,11 +6,14 @@ put in when the suite is read, so that the check, the rows put aside and `headwa
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _KEY = "$PARAMETER"
+# GX calls it so, and a parameter may be called `known`.
+_CLOCK = re.compile(r"\bnow\s*\(")
 
 # GX's parser keeps what it parses in one stack for the whole process.
 _PARSER = threading.Lock()
@@ -27,7 +30,7 @@ def asks(value: Any) -> bool:
 
 def reads_clock(value: Any) -> bool:
     """Whether a `$PARAMETER` within asks what time it is, which no replay could answer the same."""
-    return any("now" in str(expression) for expression in _asked(value))
+    return any(_CLOCK.search(str(expression)) for expression in _asked(value))
 
 
 def substituted(value: Any, parameters: Mapping[str, Any]) -> Any:

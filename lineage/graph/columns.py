@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from lineage.graph.nodes import Node
+from lineage.graph.nodes import named_in_facet
 from lineage.store import Row, Store
 
 _EVERYTHING = "0"
@@ -113,11 +113,8 @@ def _feeds(dataset: UUID, facet: Mapping[str, Any]) -> Iterator[Feed]:
 
 
 def _origin(item: Mapping[str, Any]) -> Column | None:
-    named = [item.get(key) for key in ("namespace", "name", "field")]
-    if not all(isinstance(part, str) and part for part in named):
-        return None
-    namespace, name, field = map(str, named)
-    return Column(Node("dataset", namespace, name).key, field)
+    node, field = named_in_facet(item), item.get("field")
+    return Column(node.key, field) if node and isinstance(field, str) and field else None
 
 
 def _transformations(item: Mapping[str, Any], field: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

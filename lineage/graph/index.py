@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from lineage.graph.nodes import Node
+from lineage.graph.nodes import Node, named_in_facet
 from lineage.store import Row, Store
 
 T = TypeVar("T")
@@ -25,7 +25,6 @@ Direction = Literal["upstream", "downstream", "both"]
 Render = Callable[[Store, Sequence["Entry"]], list[bytes]]
 
 _EVERYTHING = "0"
-_NAMED_BY = ("namespace", "name")
 # Bytes of rendered nodes that are kept.
 _MOST_RENDERED = 128 * 2**20
 
@@ -231,13 +230,8 @@ def _node(row: Row) -> Node:
 def _other_names(row: Row) -> frozenset[UUID]:
     """The keys of the other names that a symlinks facet gives; what is misshapen in it is passed over."""
     found: Any = row["symlinks"] if isinstance(row["symlinks"], list) else ()
-    named = [item for item in found if isinstance(item, dict) and all(map(_is_name, map(item.get, _NAMED_BY)))]
-    keys = {Node("dataset", *map(item.__getitem__, _NAMED_BY)).key for item in named}
-    return frozenset(keys - {row["node_id"]})
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+    nodes = [named_in_facet(item) for item in found if isinstance(item, dict)]
+    return frozenset(node.key for node in nodes if node) - {row["node_id"]}
 
 
 def _groups(others: dict[UUID, frozenset[UUID]]) -> Iterable[list[UUID]]:

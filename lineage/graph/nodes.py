@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from uuid import UUID
 
 # Where Marquez splits node ids: not inside s3://bucket or host:5432.
 _SPLIT = re.compile(r":(?!//|\d)")
 
 NodeId = UUID
+
+# Postgres indexes a name in one entry of at most 2,704 bytes.
+LONGEST_NAME_BYTES = 1_300
 
 
 class Node(NamedTuple):
@@ -29,6 +33,16 @@ class Node(NamedTuple):
     def key(self) -> NodeId:
         """The key in the store, which needs no table to look it up in."""
         return UUID(bytes=hashlib.md5("\t".join(self).encode(), usedforsecurity=False).digest())
+
+
+def named_in_facet(item: Mapping[str, Any]) -> Node | None:
+    """The dataset that an entry of a facet names; None for what is misshapen, or longer than any name may be."""
+    namespace, name = item.get("namespace"), item.get("name")
+    if not (isinstance(namespace, str) and isinstance(name, str) and namespace and name):
+        return None
+    if len((namespace + name).encode()) > LONGEST_NAME_BYTES:
+        return None
+    return Node("dataset", namespace, name)
 
 
 def parse_node_id(text: str) -> tuple[Node, ...]:

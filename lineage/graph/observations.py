@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from lineage.graph.nodes import Node
+from lineage.graph.nodes import Node, named_in_facet
 
 Event = Mapping[str, Any]
 # A facet as the store keeps it: time, digest, body; the body of a shared one stands elsewhere.
@@ -179,28 +179,21 @@ def _datasets(event: Event) -> Iterator[tuple[Event, bool]]:
         yield dataset, True
     # dbt names a seed only here.
     for dataset in event.get("outputs") or ():
-        for source in column_sources((dataset.get("facets") or {}).get("columnLineage") or {}):
-            if (place := (source["namespace"], source["name"])) not in named:
+        for source in _column_sources((dataset.get("facets") or {}).get("columnLineage") or {}):
+            if (place := (source.namespace, source.name)) not in named:
                 named.add(place)
-                yield {"namespace": source["namespace"], "name": source["name"]}, False
+                yield {"namespace": source.namespace, "name": source.name}, False
 
 
-def column_sources(facet: Event) -> Iterator[Event]:
-    """The input fields of a columnLineage facet that name a dataset; what is misshapen is passed over."""
+def _column_sources(facet: Event) -> Iterator[Node]:
+    """The datasets that a columnLineage facet names; what is misshapen is passed over."""
     fields = facet.get("fields")
-    lists = (
-        [item.get("inputFields") for item in fields.values() if isinstance(item, dict)]
-        if isinstance(fields, dict)
-        else []
-    )
+    described = fields.values() if isinstance(fields, dict) else ()
+    lists = [item.get("inputFields") for item in described if isinstance(item, dict)]
     for several in (*lists, facet.get("dataset")):
         for item in several if isinstance(several, list) else ():
-            if isinstance(item, dict) and _is_name(item.get("namespace")) and _is_name(item.get("name")):
-                yield item
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+            if isinstance(item, dict) and (node := named_in_facet(item)):
+                yield node
 
 
 def digest_of(value: Any) -> str:

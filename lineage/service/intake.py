@@ -21,12 +21,11 @@ from typing import Any
 import orjson
 
 from lineage.errors import HeadwaterError
+from lineage.graph.nodes import LONGEST_NAME_BYTES
 
 MOST_BYTES = 16 * 2**20
 # What can be written as fast JSON; Postgres would keep more.
 _DEEPEST = 250
-# Postgres indexes a job with a dataset of its own in one entry of at most 2,704 bytes.
-_LONGEST_NAME_BYTES = 1_300
 
 _EVENT_TYPES = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
@@ -190,8 +189,8 @@ def _named(value: object, path: str) -> Iterator[Fault]:
         return
     for key in ("namespace", "name"):
         yield from _text(value, key, path)
-    if len((value["namespace"] + value["name"]).encode()) > _LONGEST_NAME_BYTES:
-        yield Fault(path, f"has a namespace and name of more than {_LONGEST_NAME_BYTES:,} bytes")
+    if len((value["namespace"] + value["name"]).encode()) > LONGEST_NAME_BYTES:
+        yield Fault(path, f"has a namespace and name of more than {LONGEST_NAME_BYTES:,} bytes")
     yield from _facets(value, "facets", path)
     yield from _schema(value.get("facets", {}).get("schema", {}), f"{path}.facets.schema")
 

@@ -196,7 +196,7 @@ with taken as (
     where event_id in (select event_id from graph_backlog order by event_id limit %(limit)s for update skip locked)
     returning event_id
 )
-select event_id, event_time::text, body from taken join event using (event_id) order by event_id;
+select event_id, body from taken join event using (event_id) order by event_id;
 
 -- name: date_event
 -- Kept before events had digests; where the same came more than once, only one has it.

@@ -269,6 +269,22 @@ def test_a_dataset_that_only_columns_name_is_in_the_graph(client, space):
     assert {item["data"]["name"] for item in graph} == {"table", "model", "seed"}
 
 
+def test_facets_that_name_badly_cost_nothing(client, space):
+    """Names that are too long, or none, in columns and symlinks: the event is kept, and the rest of it is drawn."""
+    long = "".join(str(uuid.uuid4()) for _ in range(400))
+    bad = [column(space, long, "id"), column(space, "", "id"), {"field": "id"}, 7, column(space, "seed", "id", SAME)]
+    facets = {"symlinks": {"identifiers": [{"namespace": space, "name": long}, {"namespace": 7}, None]}}
+    send(
+        client,
+        space,
+        "model",
+        [],
+        [dataset(space, "table", columns={"fields": {"id": {"inputFields": bad}}}, **facets)],
+    )
+
+    assert set(fields(client, f"datasetField:{space}:table:id")) == {"table:id", "seed:id"}
+
+
 def test_columns_follow_other_names(client, space):
     """A dataset that one producer calls by its path and another by its table is one."""
     named = {"identifiers": [{"namespace": space, "name": "db.clean", "type": "TABLE"}]}

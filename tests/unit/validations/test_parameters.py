@@ -136,6 +136,8 @@ def test_rows_are_not_put_aside_by_the_time_of_day(suite):
     with pytest.raises(SettingsError, match="what time it is"):
         rules(suite(late | QUARANTINE), ROWS.schema)
     assert rules(suite(late), ROWS.schema) == ()
+    known = between("month", asked("known_low"), None) | QUARANTINE
+    assert len(rules(suite(known), ROWS.schema, {"known_low": 3})) == 1
 
 
 def test_a_check_may_ask_for_the_time(suite, table):
