@@ -21,7 +21,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lineage.doors import catalog, events, graph, pages, traces
+from lineage.doors import catalog, declaring, events, graph, labels, pages, statistics, traces
 from lineage.doors.asking import refusal
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
 from lineage.graph.columns import ColumnIndex
@@ -60,7 +60,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     app.state.columns = ColumnIndex()
     app.state.traces = TraceAnswers(settings)
     app.router.redirect_slashes = False
-    for room in (events, graph, catalog, traces, pages):
+    for room in (events, graph, catalog, declaring, labels, statistics, traces, pages):
         app.include_router(room.doors)
     app.mount("/ui", StaticFiles(directory=pages.UI))
     for kind, answer in _ANSWERS.items():
@@ -139,7 +139,9 @@ def _out_of_spec(_: Request, error: Any) -> Response:
 
 def _bad_parameter(_: Request, error: Any) -> Response:
     first = error.errors()[0]
-    return refusal(400, f"Parameter {first['loc'][-1]}: {first['msg']}.")
+    place, *path = map(str, first["loc"])
+    named = f"In the body, {'.'.join(path)}" if place == "body" else f"Parameter {path[-1]}"
+    return refusal(400, f"{named}: {first['msg']}.")
 
 
 _ANSWERS: dict[type[Exception], Callable[[Request, Any], Response]] = {

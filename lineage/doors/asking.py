@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from lineage.graph.columns import ColumnIndex
 from lineage.graph.index import GraphIndex
@@ -19,9 +20,15 @@ from lineage.service.pool import StorePool
 from lineage.service.writer import EventWriter
 
 
+class Said(BaseModel):
+    """What a body says; its names are camelCase there."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
 def refusal(status: int, message: str, **more: Any) -> JSONResponse:
-    """An error as all doors write it."""
-    return JSONResponse({"error": message, **more}, status)
+    """An error as all doors write it; `code` and `message` are what clients of Marquez show."""
+    return JSONResponse({"error": message, "code": status, "message": message, **more}, status)
 
 
 def json_answer(body: bytes) -> Response:
@@ -70,7 +77,7 @@ def _time(text: str) -> datetime:
 
 
 async def _page(
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
+    limit: Annotated[int, Query(ge=0, le=10_000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
 ) -> catalog.Page:
     return catalog.Page(limit, offset)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -16,6 +17,8 @@ from lineage.store import Store
 
 _Kind = Annotated[Literal["run", "job"], Query(alias="type")]
 _Filter = Annotated[Literal["DATASET", "JOB", "dataset", "job"] | None, Query(alias="filter")]
+_State = Literal["NEW", "RUNNING", "COMPLETED", "FAILED", "ABORTED"]
+_States = Annotated[Sequence[_State], Query(alias="lastRunStates")]
 
 doors = APIRouter()
 
@@ -53,21 +56,39 @@ def get_version(pool: Pool, index: Index, namespace: Name, name: Name, version: 
 
 
 @doors.get("/api/v1/jobs")
-def get_all_jobs(pool: Pool, index: Index, page: Paged) -> Response:
-    """The jobs of all namespaces."""
+def get_all_jobs(pool: Pool, index: Index, page: Paged, states: _States = ()) -> Response:
+    """The jobs of all namespaces; or those whose latest run is in one of the states."""
+    if states:
+        return json_answer(pool.use(lambda store: catalog.list_jobs_by_state(store, index, None, states, page)))
     return json_answer(pool.use(lambda store: catalog.list_all_jobs(store, index, page)))
 
 
 @doors.get("/api/v1/namespaces/{namespace}/jobs")
-def get_jobs(pool: Pool, index: Index, namespace: Name, page: Paged) -> Response:
-    """The jobs of a namespace."""
+def get_jobs(pool: Pool, index: Index, namespace: Name, page: Paged, states: _States = ()) -> Response:
+    """The jobs of a namespace; or those whose latest run is in one of the states."""
+    if states:
+        return json_answer(pool.use(lambda store: catalog.list_jobs_by_state(store, index, namespace, states, page)))
     return json_answer(pool.use(lambda store: catalog.list_nodes(store, index, "job", namespace, page)))
 
 
 @doors.get("/api/v1/namespaces/{namespace}/jobs/{name}")
 def get_job(pool: Pool, index: Index, namespace: Name, name: Name) -> Response:
-    """One job, with its latest run."""
-    return json_answer(pool.use(lambda store: catalog.read_node(store, index, Node("job", namespace, name))))
+    """One job, with its latest runs."""
+    return json_answer(pool.use(lambda store: catalog.read_job(store, index, Node("job", namespace, name))))
+
+
+@doors.get("/api/v1/namespaces/{namespace}/jobs/{name}/versions")
+def get_job_versions(pool: Pool, index: Index, namespace: Name, name: Name, page: Paged) -> Response:
+    """The versions of a job, newest first: what it read and wrote together."""
+    job = Node("job", namespace, name)
+    return JSONResponse(pool.use(lambda store: catalog.list_job_versions(store, index, job, page)))
+
+
+@doors.get("/api/v1/namespaces/{namespace}/jobs/{name}/versions/{version}")
+def get_job_version(pool: Pool, index: Index, namespace: Name, name: Name, version: Name) -> Response:
+    """One version of a job."""
+    job = Node("job", namespace, name)
+    return JSONResponse(pool.use(lambda store: catalog.read_job_version(store, index, job, version)))
 
 
 @doors.get("/api/v1/namespaces/{namespace}/jobs/{name}/runs")

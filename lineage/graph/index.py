@@ -41,6 +41,13 @@ class Entry:
         self.up: list[Entry] = []
         self.down: list[Entry] = []
         self.data: bytes | None = None
+        # Which of the keys somebody deleted, and no event has named since.
+        self.deleted: set[UUID] = set()
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it was deleted, under all its names."""
+        return len(self.deleted) == len(self.keys)
 
     @cached_property
     def id_json(self) -> bytes:
@@ -83,7 +90,8 @@ class GraphIndex:
 
     def find(self, node: Node) -> Entry | None:
         """The node of this name, or the one that has it as another name."""
-        return self._entries.get(node.key)
+        entry = self._entries.get(node.key)
+        return None if entry is None or entry.hidden else entry
 
     def of_key(self, key: UUID) -> Entry:
         """The node that a key of the store is of."""
@@ -98,7 +106,7 @@ class GraphIndex:
 
     def nodes(self) -> Iterable[Entry]:
         """All nodes, each once."""
-        return dict.fromkeys(self._entries.values())
+        return [entry for entry in dict.fromkeys(self._entries.values()) if not entry.hidden]
 
     def listed(self, kind: str, namespace: str | None = None) -> list[Entry]:
         """The datasets or jobs, of one namespace or all, by namespace and name."""
@@ -163,23 +171,34 @@ class GraphIndex:
             if self._other_names[key] != others:
                 return False
             entry = self._entries[key]
-            self._bytes -= len(entry.data or b"")
-            entry.data = None
+            self._undraw([entry])
+            if row["hidden"] != (key in entry.deleted):
+                entry.deleted ^= {key}
+                self._listed = self._names = None
+                self._undraw([*entry.up, *entry.down])
             return True
         if any(name in self._entries for name in (key, *others)):
             return False
         self._other_names[key] = others
         self._listed = self._names = None
-        self._entries |= dict.fromkeys((key, *others), Entry(_node(row)))
+        entry = Entry(_node(row))
+        entry.deleted = {key} if row["hidden"] else set()
+        self._entries |= dict.fromkeys((key, *others), entry)
         return True
+
+    def _undraw(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._bytes -= len(entry.data or b"")
+            entry.data = None
 
     def _load(self, rows: Sequence[Row], edges: Sequence[Row]) -> None:
         self._other_names = {row["node_id"]: _other_names(row) for row in rows}
         nodes = {row["node_id"]: _node(row) for row in rows}
+        deleted = {row["node_id"] for row in rows if row["hidden"]}
         for keys in _groups(self._other_names):
             here = sorted((key for key in keys if key in nodes), key=lambda key: self._rank(key, nodes[key]))
             entry = Entry(nodes[here[0]])
-            entry.keys = here
+            entry.keys, entry.deleted = here, deleted.intersection(here)
             self._entries |= dict.fromkeys(keys, entry)
         # Of several names each may have the same edge.
         for ends in dict.fromkeys(self._ends(row) for row in edges if row["current"]):
@@ -214,9 +233,9 @@ def _link(origin: Entry, destination: Entry) -> None:
 
 def _near(entry: Entry, direction: Direction | None) -> Iterator[Entry]:
     if direction != "downstream":
-        yield from entry.up
+        yield from (other for other in entry.up if not other.hidden)
     if direction != "upstream":
-        yield from entry.down
+        yield from (other for other in entry.down if not other.hidden)
 
 
 def _name(entry: Entry) -> Node:

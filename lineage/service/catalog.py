@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
+
+import orjson
 
 from lineage.errors import NotFoundError
 from lineage.graph.index import GraphIndex
 from lineage.graph.nodes import Node
 from lineage.service.graph import describe, describe_whole, fill_facets, find_node
-from lineage.service.marquez import Json, facets_json, namespace_json, run_json, version_json
+from lineage.service.marquez import (
+    Json,
+    facets_json,
+    job_version_json,
+    namespace_json,
+    run_io_json,
+    run_json,
+    transitions,
+    version_json,
+)
 from lineage.store import Row, Store
+
+_LATEST_RUNS = 10
 
 
 class Page(NamedTuple):
@@ -46,6 +60,16 @@ def read_node(store: Store, index: GraphIndex, node: Node) -> bytes:
         return describe_whole(store, find_node(index, [node]))
 
 
+def read_job(store: Store, index: GraphIndex, job: Node) -> bytes:
+    """One job as JSON, with its ten latest runs; raises NotFoundError naming the nearest."""
+    with index:
+        index.refresh(store)
+        entry = find_node(index, [job])
+        described = describe_whole(store, entry)
+    runs = _runs(store, store.rows("job_runs", job=entry.keys[0], limit=_LATEST_RUNS, offset=0))
+    return b'%s,"latestRuns":%s}' % (described[:-1], orjson.dumps(runs))
+
+
 def list_all_jobs(store: Store, index: GraphIndex, page: Page) -> bytes:
     """The jobs of all namespaces, as JSON."""
     with index:
@@ -55,6 +79,18 @@ def list_all_jobs(store: Store, index: GraphIndex, page: Page) -> bytes:
     return b'{"jobs":[%s],"totalCount":%d}' % (listed, len(found))
 
 
+def list_jobs_by_state(
+    store: Store, index: GraphIndex, namespace: str | None, states: Sequence[str], page: Page
+) -> bytes:
+    """The jobs, of one namespace or all, whose latest run is in one of these states of Marquez's, as JSON."""
+    kept = [event for state in states for event in transitions(state)]
+    with index:
+        index.refresh(store)
+        rows, total = _page(store, "jobs_by_last_state", page, namespace=namespace, states=kept)
+        listed = b",".join(describe(store, index, [index.of_key(row["node_id"]) for row in rows]))
+    return b'{"jobs":[%s],"totalCount":%d}' % (listed, total)
+
+
 def list_runs(store: Store, index: GraphIndex, job: Node, page: Page) -> Json:
     """The runs of a job, newest first; raises NotFoundError naming the nearest job."""
     with index:
@@ -62,7 +98,27 @@ def list_runs(store: Store, index: GraphIndex, job: Node, page: Page) -> Json:
         key = find_node(index, [job]).keys[0]
     rows = store.rows("job_runs", job=key, limit=page.limit, offset=page.offset)
     count = store.row("count_job_runs", job=key)
-    return {"runs": [run_json(row) for row in rows], "totalCount": count["total"] if count else 0}
+    return {"runs": _runs(store, rows), "totalCount": count["total"] if count else 0}
+
+
+def list_job_versions(store: Store, index: GraphIndex, job: Node, page: Page, version: UUID | None = None) -> Json:
+    """What a job read and wrote together, newest first: each such set is a version of it."""
+    with index:
+        index.refresh(store)
+        entry = find_node(index, [job])
+        location = orjson.loads(describe_whole(store, entry))["location"]
+    rows, total = _page(store, "job_versions", page, job=entry.keys[0], version=version)
+    runs = {UUID(run["id"]): run for run in _runs(store, store.rows("runs", ids=[row["run_id"] for row in rows]))}
+    versions = [job_version_json(entry.node, row, runs.get(row["run_id"]), location) for row in rows]
+    return {"versions": versions, "totalCount": total}
+
+
+def read_job_version(store: Store, index: GraphIndex, job: Node, version: str) -> Json:
+    """One version of a job; raises NotFoundError."""
+    if known := run_key(version):
+        for found in list_job_versions(store, index, job, Page(1, 0), known)["versions"]:
+            return dict(found)
+    raise NotFoundError(f"There is no version {version!r} of job {job.name!r}; …/versions lists those that are.")
 
 
 def list_versions(store: Store, index: GraphIndex, dataset: Node, page: Page) -> Json:
@@ -99,8 +155,16 @@ def read_run_facets(store: Store, run_id: str, kind: str) -> Json:
 def read_run(store: Store, run_id: str) -> Json:
     """One run; raises NotFoundError."""
     if (known := run_key(run_id)) and (row := store.row("graph_run", run_id=known)):
-        return run_json(row)
+        return _runs(store, [row])[0]
     raise NotFoundError(f"There is no run {run_id!r}; the latest run of a job is in its latestRun.")
+
+
+def _runs(store: Store, rows: Sequence[Row]) -> list[Json]:
+    """Runs as JSON, with what they read and wrote."""
+    io: dict[tuple[UUID, UUID], list[Row]] = {}
+    for row in store.rows("run_io", ids=[row["run_id"] for row in rows]):
+        io.setdefault((row["run_id"], row["job"]), []).append(row)
+    return [{**run_json(row), **run_io_json(io.get((row["run_id"], row["job_id"]), ()))} for row in rows]
 
 
 def run_key(text: str) -> UUID | None:

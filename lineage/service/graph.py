@@ -122,11 +122,14 @@ def describe_whole(store: Store, entry: Entry) -> bytes:
 
 
 def _render(store: Store, entries: Sequence[Entry], leave_out: Sequence[str] = ("columnLineage",)) -> list[bytes]:
-    jobs = {row["node_id"]: row for row in store.rows("graph_jobs", ids=_keys(entries, "job"))}
-    datasets = {row["node_id"]: row for row in store.rows("graph_datasets", ids=_keys(entries, "dataset"))}
+    job_keys, dataset_keys = _keys(entries, "job"), _keys(entries, "dataset")
+    jobs = {row["node_id"]: {**row, "tagged": []} for row in store.rows("graph_jobs", ids=job_keys)}
+    datasets = {row["node_id"]: {**row, "tagged": []} for row in store.rows("graph_datasets", ids=dataset_keys)}
     for row in datasets.values():
         for name in leave_out:
             row["facets"].pop(name, None)
+    for row in store.rows("tagged", ids=[*job_keys, *dataset_keys]):
+        (jobs.get(row["node_id"]) or datasets[row["node_id"]])["tagged"].append(row)
     fill_facets(store, [row["facets"] for row in datasets.values()])
     return [
         orjson.dumps(_job(entry, jobs) if entry.node.kind == "job" else _dataset(entry, datasets)) for entry in entries
@@ -142,7 +145,8 @@ def _dataset(entry: Entry, rows: dict[object, Row]) -> Json:
 
 
 def _ids_json(entries: Iterable[Entry]) -> list[Json]:
-    return [{"namespace": namespace, "name": name} for _, namespace, name in sorted(entry.node for entry in entries)]
+    nodes = sorted(entry.node for entry in entries if not entry.hidden)
+    return [{"namespace": namespace, "name": name} for _, namespace, name in nodes]
 
 
 def _keys(entries: Iterable[Entry], kind: str) -> list[object]:

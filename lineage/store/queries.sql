@@ -311,7 +311,8 @@ select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
 select job, dataset, is_output, current from graph_edge where changed >= %(since)s::xid8;
 
 -- name: changed_graph_nodes
-select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks
+select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks,
+       coalesce(hidden_at >= updated_at, false) as hidden
 from graph_node where changed >= %(since)s::xid8;
 
 -- name: nodes_as_of
@@ -343,8 +344,22 @@ select n.node_id, f.body->'fields' as fields
 from graph_node n join graph_facet f on f.digest = (n.facets #>> '{schema,1}')::uuid
 where n.node_id = any(%(ids)s::uuid[]);
 
+-- name: runs
+select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at,
+       r.facets
+from graph_run r join graph_node j on j.node_id = r.job
+where r.run_id = any(%(ids)s::uuid[]) and not r.designed
+order by r.updated_at desc, r.run_id;
+
+-- name: run_io
+-- Without the facets that are kept elsewhere.
+select i.run_id, i.job, i.is_output, d.namespace, d.name, i.facets - 'schema' - 'columnLineage' as facets
+from graph_io i join graph_node d on d.node_id = i.dataset
+where i.run_id = any(%(ids)s::uuid[])
+order by d.namespace, d.name;
+
 -- name: job_runs
-select r.run_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
+select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
 from graph_run r join graph_node j on j.node_id = r.job
 where r.job = %(job)s and not r.designed
 order by r.updated_at desc, r.run_id
@@ -386,13 +401,146 @@ left join lateral (
 where j.node_id = any(%(ids)s::uuid[]);
 
 -- name: graph_namespaces
-select namespace as name, min(created_at) as created_at, max(updated_at) as updated_at
-from graph_node
-group by namespace
-order by namespace;
+-- Those of what is there, and those that somebody declared.
+with seen as (
+    select namespace as name, min(created_at) as created_at, max(updated_at) as updated_at
+    from graph_node where hidden_at is null or hidden_at < updated_at
+    group by namespace
+)
+select name, least(seen.created_at, said.created_at) as created_at, greatest(seen.updated_at, said.updated_at) as updated_at,
+       said.owner_name, said.description
+from seen full join graph_namespace said using (name)
+where seen.name is not null or said.hidden_at is null
+order by name;
+
+-- name: set_namespace
+insert into graph_namespace (name, owner_name, description) values (%(name)s, %(owner)s, %(description)s)
+on conflict (name) do update set
+    owner_name = excluded.owner_name, description = excluded.description, hidden_at = null, updated_at = now();
+
+-- name: hide_namespace
+insert into graph_namespace (name, hidden_at) values (%(name)s, now())
+on conflict (name) do update set hidden_at = now(), updated_at = now();
+
+-- name: hide_nodes_of_namespace
+update graph_node set hidden_at = now(), changed = pg_current_xact_id() where namespace = %(name)s;
+
+-- name: hide_nodes
+update graph_node set hidden_at = now(), changed = pg_current_xact_id() where node_id = any(%(ids)s::uuid[]);
+
+-- name: sources
+-- Those that somebody declared, and those that facets of datasets name.
+with seen as (
+    select facets #>> '{dataSource,2,name}' as name, max(facets #>> '{dataSource,2,uri}') as url,
+           min(created_at) as created_at, max(updated_at) as updated_at
+    from graph_node where facets ? 'dataSource' and (hidden_at is null or hidden_at < updated_at)
+    group by 1
+)
+select name, coalesce(said.type, upper(split_part(seen.url, ':', 1)), '') as type, coalesce(said.connection_url, seen.url, '') as url,
+       said.description, least(seen.created_at, said.created_at) as created_at,
+       greatest(seen.updated_at, said.updated_at) as updated_at, count(*) over () as total
+from seen full join graph_source said using (name)
+where name is not null and (%(name)s::text is null or name = %(name)s)
+order by name
+limit %(limit)s offset %(offset)s;
+
+-- name: set_source
+insert into graph_source (name, type, connection_url, description)
+values (%(name)s, %(type)s, %(url)s, %(description)s)
+on conflict (name) do update set
+    type = excluded.type, connection_url = excluded.connection_url, description = excluded.description, updated_at = now();
+
+-- name: tags
+select name, description from graph_tag order by name limit %(limit)s offset %(offset)s;
+
+-- name: set_tag
+insert into graph_tag (name, description) values (%(name)s, %(description)s)
+on conflict (name) do update set description = coalesce(excluded.description, graph_tag.description), updated_at = now();
+
+-- name: set_tagged
+insert into graph_tagged (node_id, field, tag, removed) values (%(node)s, %(field)s, %(tag)s, %(removed)s)
+on conflict (node_id, field, tag) do update set removed = excluded.removed, said_at = now();
+
+-- name: touch_node
+-- Readers that keep the graph in memory tell it anew.
+update graph_node set changed = pg_current_xact_id() where node_id = %(node)s;
+
+-- name: tagged
+select node_id, field, tag, removed from graph_tagged where node_id = any(%(ids)s::uuid[]) order by said_at, tag;
+
+-- name: job_versions
+-- What a job read and wrote together, by the runs that did: each set is a version.
+with io as (
+    select r.run_id, r.created_at, r.updated_at,
+           array_agg(i.dataset order by i.dataset) filter (where not i.is_output) as inputs,
+           array_agg(i.dataset order by i.dataset) filter (where i.is_output) as outputs
+    from graph_run r join graph_io i using (run_id, job)
+    where r.job = %(job)s and r.has_io and r.settled
+    group by r.run_id, r.created_at, r.updated_at
+), versions as (
+    select md5(%(job)s::text || coalesce(inputs::text, '') || coalesce(outputs::text, ''))::uuid as version, inputs, outputs,
+           min(created_at) as created_at, max(updated_at) as updated_at,
+           (array_agg(run_id order by updated_at desc, run_id))[1] as run_id
+    from io group by inputs, outputs
+)
+select version, created_at, updated_at, run_id, count(*) over () as total,
+       (select json_agg(json_build_object('namespace', namespace, 'name', name) order by namespace, name)
+        from graph_node where node_id = any(inputs)) as inputs,
+       (select json_agg(json_build_object('namespace', namespace, 'name', name) order by namespace, name)
+        from graph_node where node_id = any(outputs)) as outputs
+from versions
+where %(version)s::uuid is null or version = %(version)s
+order by updated_at desc, version
+limit %(limit)s offset %(offset)s;
+
+-- name: jobs_by_last_state
+select j.node_id, count(*) over () as total
+from graph_node j
+cross join lateral (
+    select state from graph_run where job = j.node_id and not designed order by updated_at desc, run_id limit 1
+) last
+where j.kind = 'job' and (%(namespace)s::text is null or j.namespace = %(namespace)s)
+  and (j.hidden_at is null or j.hidden_at < j.updated_at) and last.state = any(%(states)s::text[])
+order by j.namespace collate "C", j.name collate "C"
+limit %(limit)s offset %(offset)s;
+
+-- name: event_counts
+-- Events of each kind in each interval of a period that ends now.
+with ends as (
+    select local at time zone %(zone)s as start, (local + %(step)s::interval) at time zone %(zone)s as finish
+    from (select date_trunc(%(unit)s, now() at time zone %(zone)s) as newest) now,
+         generate_series(newest - %(step)s::interval * (%(steps)s - 1), newest, %(step)s::interval) as local
+)
+select start, finish,
+       count(*) filter (where event_type = 'START') as start_count, count(*) filter (where event_type = 'COMPLETE') as complete,
+       count(*) filter (where event_type = 'FAIL') as fail, count(*) filter (where event_type = 'ABORT') as abort
+from ends left join event on event_time >= start and event_time < finish
+group by start, finish
+order by start;
+
+-- name: node_counts
+-- How many there were of a kind at the end of each interval.
+with ends as (
+    select local at time zone %(zone)s as start, (local + %(step)s::interval) at time zone %(zone)s as finish
+    from (select date_trunc(%(unit)s, now() at time zone %(zone)s) as newest) now,
+         generate_series(newest - %(step)s::interval * (%(steps)s - 1), newest, %(step)s::interval) as local
+), firsts as (
+    select created_at from graph_node where kind = %(kind)s and (hidden_at is null or hidden_at < updated_at)
+    union all
+    select min(created_at)
+    from (
+        select facets #>> '{dataSource,2,name}' as name, created_at from graph_node
+        where facets ? 'dataSource' and (hidden_at is null or hidden_at < updated_at)
+        union all
+        select name, created_at from graph_source
+    ) source
+    where %(kind)s = 'source' and name is not null
+    group by name
+)
+select start, finish, (select count(*) from firsts where created_at < finish) as count from ends order by start;
 
 -- name: graph_run
-select r.run_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
+select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
 from graph_run r join graph_node j on j.node_id = r.job
 where r.run_id = %(run_id)s and not r.designed
 order by r.updated_at desc, j.node_id;
