@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from lineage.errors import NotFoundError
-from lineage.graph.index import GraphIndex
+from lineage.graph.index import Entry, GraphIndex
 from lineage.graph.nodes import Node
 from lineage.service.graph import describe, describe_whole, fill_facets, find_node
 from lineage.service.marquez import (
@@ -49,7 +49,7 @@ def list_nodes(store: Store, index: GraphIndex, kind: str, namespace: str, page:
         if not found:
             _require_namespace(store, namespace)
         chosen = found[page.offset : page.offset + page.limit]
-        listed = b",".join(describe(store, index, chosen))
+        listed = _jobs(store, index, chosen) if kind == "job" else b",".join(describe(store, index, chosen))
         return b'{"%ss":[%s],"totalCount":%d}' % (kind.encode(), listed, len(found))
 
 
@@ -75,7 +75,7 @@ def list_all_jobs(store: Store, index: GraphIndex, page: Page) -> bytes:
     with index:
         index.refresh(store)
         found = index.listed("job")
-        listed = b",".join(describe(store, index, found[page.offset : page.offset + page.limit]))
+        listed = _jobs(store, index, found[page.offset : page.offset + page.limit])
     return b'{"jobs":[%s],"totalCount":%d}' % (listed, len(found))
 
 
@@ -87,7 +87,7 @@ def list_jobs_by_state(
     with index:
         index.refresh(store)
         rows, total = _page(store, "jobs_by_last_state", page, namespace=namespace, states=kept)
-        listed = b",".join(describe(store, index, [index.of_key(row["node_id"]) for row in rows]))
+        listed = _jobs(store, index, [index.of_key(row["node_id"]) for row in rows])
     return b'{"jobs":[%s],"totalCount":%d}' % (listed, total)
 
 
@@ -157,6 +157,17 @@ def read_run(store: Store, run_id: str) -> Json:
     if (known := run_key(run_id)) and (row := store.row("graph_run", run_id=known)):
         return _runs(store, [row])[0]
     raise NotFoundError(f"There is no run {run_id!r}; the latest run of a job is in its latestRun.")
+
+
+def _jobs(store: Store, index: GraphIndex, jobs: Sequence[Entry]) -> bytes:
+    """Jobs as JSON, with how their latest runs went."""
+    runs: dict[UUID, list[Json]] = {job.keys[0]: [] for job in jobs}
+    for row in store.rows("latest_runs", ids=[*runs], limit=_LATEST_RUNS):
+        runs[row["job_id"]].append(run_json(row))
+    return b",".join(
+        b'%s,"latestRuns":%s}' % (described[:-1], orjson.dumps(runs[job.keys[0]]))
+        for job, described in zip(jobs, describe(store, index, jobs), strict=True)
+    )
 
 
 def _runs(store: Store, rows: Sequence[Row]) -> list[Json]:

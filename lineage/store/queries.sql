@@ -365,6 +365,17 @@ where r.job = %(job)s and not r.designed
 order by r.updated_at desc, r.run_id
 limit %(limit)s offset %(offset)s;
 
+-- name: latest_runs
+-- Their facets are told where one run is asked for.
+select r.run_id, j.node_id as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at,
+       r.updated_at, '{}'::jsonb as facets
+from graph_node j
+cross join lateral (
+    select * from graph_run where job = j.node_id and not designed order by updated_at desc, run_id limit %(limit)s
+) r
+where j.node_id = any(%(ids)s::uuid[])
+order by r.updated_at desc, r.run_id;
+
 -- name: count_job_runs
 select count(*) as total from graph_run where job = %(job)s and not designed;
 

@@ -216,6 +216,8 @@ def test_jobs_by_the_state_of_their_last_run(client, ask, space):
         assert found["totalCount"] == len(found["jobs"])
         return [job["name"] for job in found["jobs"]]
 
+    [bad] = ask("GET", path, lastRunStates="FAILED")["jobs"]
+    assert [run["state"] for run in bad["latestRuns"]] == ["FAILED"]
     assert names("FAILED") == ["bad"]
     assert names("FAILED", "COMPLETED") == ["bad", "good"]
     assert names("RUNNING") == ["running"]
