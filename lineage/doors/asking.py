@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from lineage.graph.columns import ColumnIndex
 from lineage.graph.index import GraphIndex
+from lineage.graph.nodes import LONGEST_NAME_BYTES
 from lineage.service import catalog
 from lineage.service.answers import TraceAnswers
 from lineage.service.intake import MOST_BYTES, EventTooLargeError, parse_time
@@ -70,6 +71,13 @@ async def _sent(request: Request) -> tuple[bytes, str]:
     return bytes(body), request.headers.get("content-encoding", "")
 
 
+def _new_name(text: str) -> str:
+    name = unquote(text)
+    if len(name.encode()) > LONGEST_NAME_BYTES:
+        raise ValueError(f"a name has at most {LONGEST_NAME_BYTES:,} bytes")
+    return name
+
+
 def _time(text: str) -> datetime:
     if time := parse_time(text):
         return time
@@ -90,5 +98,7 @@ Traces = Annotated[TraceAnswers, Depends(_traces)]
 Sent = Annotated[tuple[bytes, str], Depends(_sent)]
 Paged = Annotated[catalog.Page, Depends(_page)]
 Name = Annotated[str, AfterValidator(unquote)]
+# One that the store is to keep.
+NewName = Annotated[str, AfterValidator(_new_name)]
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 Sort = Annotated[Literal["asc", "desc"], BeforeValidator(str.lower), Query(alias="sortDirection")]

@@ -53,6 +53,7 @@ class _Job(Said):
     outputs: tuple[_DatasetId, ...] = ()
     location: str | None = None
     description: str | None = None
+    context: dict[str, str] | None = None
     run_id: UUID | None = None
 
 
@@ -93,7 +94,7 @@ def put_job(pool: Pool, index: Index, writer: Writer, namespace: Name, name: Nam
     """Declare a job: what it reads and writes, where its code stands; with `runId`, also that this run does."""
     node = Node("job", namespace, name)
     declaration = declared.JobDeclaration(
-        said.type, _datasets(said.inputs), _datasets(said.outputs), said.location, said.description
+        said.type, _datasets(said.inputs), _datasets(said.outputs), said.location, said.description, said.context
     )
     _keep(writer, declared.job_event(node, declaration)).result()
     if said.run_id:

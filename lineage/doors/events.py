@@ -7,7 +7,7 @@ from asyncio import wrap_future
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from lineage.doors.asking import Paged, Pool, Sent, Sort, Time, Writer, refusal
+from lineage.doors.asking import Name, Paged, Pool, Sent, Sort, Time, Writer, refusal
 from lineage.service import catalog
 from lineage.service.intake import EventError, find_fault, read_json
 
@@ -52,3 +52,11 @@ def post_batch(sent: Sent, writer: Writer) -> Response:
 def get_events(pool: Pool, page: Paged, before: Time = None, after: Time = None, sort: Sort = "desc") -> Response:
     """The events, newest first unless asked otherwise."""
     return JSONResponse(pool.use(lambda store: catalog.list_events(store, page, after=after, before=before, sort=sort)))
+
+
+# Some clients do not encode what they put there. What is applied first is asked first.
+@doors.get("/api/v1/events/{namespace:path}")
+@doors.get("/api/v1/events/lineage/{namespace:path}")
+def get_events_of_namespace(pool: Pool, namespace: Name, page: Paged) -> Response:
+    """The events of the jobs and datasets of a namespace, newest first."""
+    return JSONResponse(pool.use(lambda store: catalog.list_events_of(store, namespace, page)))

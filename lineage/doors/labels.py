@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lineage.doors.asking import Index, Name, Paged, Pool, Said, json_answer
+from lineage.doors.asking import Index, Name, NewName, Paged, Pool, Said, json_answer
 from lineage.graph.nodes import Node
 from lineage.service import labels
 
@@ -39,7 +39,7 @@ def get_namespace(pool: Pool, namespace: Name) -> Response:
 
 
 @doors.put("/api/v1/namespaces/{namespace}")
-def put_namespace(pool: Pool, namespace: Name, said: _Namespace) -> Response:
+def put_namespace(pool: Pool, namespace: NewName, said: _Namespace) -> Response:
     """Declare a namespace, or say anew whose it is."""
     owner, description = said.owner_name, said.description
     return JSONResponse(
@@ -66,7 +66,7 @@ def get_source(pool: Pool, source: Name) -> Response:
 
 
 @doors.put("/api/v1/sources/{source}")
-def put_source(pool: Pool, source: Name, said: _Source) -> Response:
+def put_source(pool: Pool, source: NewName, said: _Source) -> Response:
     """Declare a source."""
     what: dict[str, Any] = {"kind": said.type, "url": said.connection_url, "description": said.description}
     return JSONResponse(pool.use(lambda store: labels.set_source(store, source, **what)))
@@ -79,44 +79,44 @@ def get_tags(pool: Pool, page: Paged) -> Response:
 
 
 @doors.put("/api/v1/tags/{tag}")
-def put_tag(pool: Pool, tag: Name, said: _Tag | None = None) -> Response:
+def put_tag(pool: Pool, tag: NewName, said: _Tag | None = None) -> Response:
     """Declare a tag, or describe it."""
     description = said.description if said else None
     return JSONResponse(pool.use(lambda store: labels.set_tag(store, tag, description)))
 
 
 @doors.post("/api/v1/namespaces/{namespace}/datasets/{name}/tags/{tag}")
-def post_dataset_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: Name) -> Response:
+def post_dataset_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: NewName) -> Response:
     """Tag a dataset."""
     return _tag(pool, index, Node("dataset", namespace, name), tag)
 
 
 @doors.delete("/api/v1/namespaces/{namespace}/datasets/{name}/tags/{tag}")
-def delete_dataset_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: Name) -> Response:
+def delete_dataset_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: NewName) -> Response:
     """Take a tag of a dataset away."""
     return _tag(pool, index, Node("dataset", namespace, name), tag, removed=True)
 
 
 @doors.post("/api/v1/namespaces/{namespace}/datasets/{name}/fields/{field}/tags/{tag}")
-def post_field_tag(pool: Pool, index: Index, namespace: Name, name: Name, field: Name, tag: Name) -> Response:
+def post_field_tag(pool: Pool, index: Index, namespace: Name, name: Name, field: Name, tag: NewName) -> Response:
     """Tag a field of a dataset."""
     return _tag(pool, index, Node("dataset", namespace, name), tag, field)
 
 
 @doors.delete("/api/v1/namespaces/{namespace}/datasets/{name}/fields/{field}/tags/{tag}")
-def delete_field_tag(pool: Pool, index: Index, namespace: Name, name: Name, field: Name, tag: Name) -> Response:
+def delete_field_tag(pool: Pool, index: Index, namespace: Name, name: Name, field: Name, tag: NewName) -> Response:
     """Take a tag of a field away."""
     return _tag(pool, index, Node("dataset", namespace, name), tag, field, removed=True)
 
 
 @doors.post("/api/v1/namespaces/{namespace}/jobs/{name}/tags/{tag}")
-def post_job_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: Name) -> Response:
+def post_job_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: NewName) -> Response:
     """Tag a job."""
     return _tag(pool, index, Node("job", namespace, name), tag)
 
 
 @doors.delete("/api/v1/namespaces/{namespace}/jobs/{name}/tags/{tag}")
-def delete_job_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: Name) -> Response:
+def delete_job_tag(pool: Pool, index: Index, namespace: Name, name: Name, tag: NewName) -> Response:
     """Take a tag of a job away."""
     return _tag(pool, index, Node("job", namespace, name), tag, removed=True)
 

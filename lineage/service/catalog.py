@@ -195,6 +195,13 @@ def list_events(
     return {"events": [row["body"] for row in rows], "totalCount": total}
 
 
+def list_events_of(store: Store, namespace: str, page: Page) -> Json:
+    """The events that name a job or a dataset of a namespace, newest first; raises NotFoundError."""
+    _require_namespace(store, namespace)
+    rows, total = _page(store, "events_of_namespace", page, namespace=namespace)
+    return {"events": [row["body"] for row in rows], "totalCount": total}
+
+
 def _require_namespace(store: Store, namespace: str) -> None:
     names = [row["name"] for row in store.rows("graph_namespaces")]
     if namespace not in names:

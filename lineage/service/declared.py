@@ -55,6 +55,7 @@ class JobDeclaration:
     outputs: Sequence[Node]
     location: str | None = None
     description: str | None = None
+    context: Mapping[str, str] | None = None
 
 
 def dataset_event(dataset: Node, said: DatasetDeclaration) -> Event:
@@ -116,6 +117,10 @@ def _facet(kind: str, **said: Any) -> Event:
     return {"_producer": PRODUCER, "_schemaURL": url, **said}
 
 
+def _own_facet(base: str, **said: Any) -> Event:
+    return {"_producer": PRODUCER, "_schemaURL": f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/{base}", **said}
+
+
 def _dataset_facets(said: DatasetDeclaration) -> Event:
     fields = [{name: value for name, value in item.items() if value is not None} for item in said.fields]
     kind = "STREAM" if said.kind == "STREAM" else "TABLE"
@@ -127,11 +132,7 @@ def _dataset_facets(said: DatasetDeclaration) -> Event:
         "datasetType": _facet("DatasetTypeDatasetFacet", datasetType=kind),
         **_documentation("DocumentationDatasetFacet", said.description),
         # What the spec has no facet for.
-        "headwater_dataset": {
-            "_producer": PRODUCER,
-            "_schemaURL": f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/DatasetFacet",
-            **own,
-        },
+        "headwater_dataset": _own_facet("DatasetFacet", **own),
     }
 
 
@@ -140,6 +141,8 @@ def _job_facets(said: JobDeclaration) -> Event:
     facets = {"jobType": _facet("JobTypeJobFacet", processingType=processing, integration="HEADWATER")}
     if said.location:
         facets["sourceCodeLocation"] = _facet("SourceCodeLocationJobFacet", type="url", url=said.location)
+    if said.context:
+        facets["headwater_context"] = _own_facet("JobFacet", context=dict(said.context))
     return {**facets, **_documentation("DocumentationJobFacet", said.description)}
 
 

@@ -175,6 +175,15 @@ where (%(after)s::timestamptz is null or event_time >= %(after)s)
 order by event_time desc, digest desc
 limit %(limit)s offset %(offset)s;
 
+-- name: events_of_namespace
+select body, count(*) over () as total
+from event
+where %(namespace)s in (body #>> '{job,namespace}', body #>> '{dataset,namespace}')
+   or exists (select from json_array_elements(coalesce(body->'inputs', '[]')) d where d->>'namespace' = %(namespace)s)
+   or exists (select from json_array_elements(coalesce(body->'outputs', '[]')) d where d->>'namespace' = %(namespace)s)
+order by event_time desc, digest desc
+limit %(limit)s offset %(offset)s;
+
 -- name: start_event
 -- Of the events of one moment, for the run ids of all that ever were are in no index.
 select e.body

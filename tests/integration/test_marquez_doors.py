@@ -227,6 +227,25 @@ def test_jobs_by_the_state_of_their_last_run(client, ask, space):
     ask("GET", path, status=400, lastRunStates="BROKEN")
 
 
+def test_events_of_a_namespace(client, ask, space):
+    send(client, space, "load", outputs=["b"])
+    ask("PUT", place(space, "datasets", "orders"), body=TABLE)
+    other = f"{space}-other"
+    send(client, other, "read", inputs=["x"])
+
+    for path in ("/events", "/events/lineage"):
+        found = ask("GET", f"{path}/{quote(space, safe='')}", limit=1)
+        assert found["totalCount"] == 2
+        assert found["events"][0]["dataset"]["name"] == "orders"
+    assert ask("GET", f"/events/{space}")["totalCount"] == 2
+    ask("GET", "/events/nowhere", status=404)
+
+
+def test_name_that_no_index_holds_is_refused(ask):
+    assert "1,300 bytes" in ask("PUT", f"/tags/{'x' * 3_000}", status=400)["error"]
+    assert "1,300 bytes" in ask("PUT", place("x" * 1_290, "datasets", "y" * 20), status=400, body=TABLE)["error"]
+
+
 # --- tags
 
 
