@@ -92,7 +92,7 @@ def run_json(row: Mapping[str, Any]) -> Json:
         "updatedAt": time_text(_time(row["updated_at"])),
         "nominalStartTime": _text(facets, "nominalTime", "nominalStartTime"),
         "nominalEndTime": _text(facets, "nominalTime", "nominalEndTime"),
-        "state": _STATES.get(row["state"], "RUNNING" if started else "NEW"),
+        "state": state_text(row),
         "startedAt": time_text(started),
         "endedAt": time_text(ended),
         "durationMs": round((ended - started).total_seconds() * 1000) if started and ended else None,
@@ -101,6 +101,11 @@ def run_json(row: Mapping[str, Any]) -> Json:
         "job": {"namespace": row["namespace"], "name": row["job"]} if "job" in row else None,
         "facets": facets,
     }
+
+
+def state_text(row: Mapping[str, Any]) -> str:
+    """The state of a run as Marquez names it; `row` has state and started_at."""
+    return _STATES.get(row["state"], "RUNNING" if row["started_at"] else "NEW")
 
 
 def run_io_json(rows: Iterable[Mapping[str, Any]]) -> Json:

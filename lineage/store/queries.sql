@@ -367,6 +367,27 @@ from graph_io i join graph_node d on d.node_id = i.dataset
 where i.run_id = any(%(ids)s::uuid[])
 order by d.namespace, d.name;
 
+-- name: runs_and_producers
+-- Each run with each of its inputs, and the run that wrote it; a run without inputs has one row.
+select r.run_id, r.state, r.started_at, r.ended_at, j.namespace as job_namespace, j.name as job, i.namespace, i.name,
+       i.version, producer.run_id as producer
+from graph_run r join graph_node j on j.node_id = r.job
+left join lateral (
+    select i.dataset, d.namespace, d.name, i.facets #>> '{version,2,datasetVersion}' as version
+    from graph_io i join graph_node d on d.node_id = i.dataset
+    where i.run_id = r.run_id and i.job = r.job and not i.is_output
+) i on true
+left join lateral (
+    select o.run_id from graph_io o
+    where o.dataset = i.dataset and o.is_output and o.run_id <> r.run_id
+      and exists (select from graph_run w where w.run_id = o.run_id and w.job = o.job and w.settled and not w.designed)
+      and case when i.version is null then o.seen_at <= coalesce(r.started_at, r.created_at)
+               else o.facets #>> '{version,2,datasetVersion}' = i.version end
+    order by o.seen_at desc, o.run_id limit 1
+) producer on true
+where r.run_id = any(%(ids)s::uuid[]) and not r.designed
+order by i.namespace, i.name;
+
 -- name: job_runs
 select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
 from graph_run r join graph_node j on j.node_id = r.job

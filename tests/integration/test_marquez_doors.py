@@ -246,6 +246,54 @@ def test_name_that_no_index_holds_is_refused(ask):
     assert "1,300 bytes" in ask("PUT", place("x" * 1_290, "datasets", "y" * 20), status=400, body=TABLE)["error"]
 
 
+def test_runs_behind_a_run(client, ask, space):
+    """What wrote the version that was read, though another has been written since."""
+    at = datetime(2013, 3, 1, tzinfo=UTC)
+
+    def versioned(version):
+        return {"version": {"datasetVersion": version}}
+
+    def run(job, minute, inputs=(), outputs=()):
+        key = str(uuid.uuid4())
+        for state, second in (("START", 0), ("COMPLETE", 30)):
+            client.post(
+                "/api/v1/lineage",
+                json={
+                    "eventTime": (at + timedelta(minutes=minute, seconds=second)).isoformat(),
+                    "eventType": state,
+                    "producer": "https://example.org/test",
+                    "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+                    "run": {"runId": key},
+                    "job": {"namespace": space, "name": job},
+                    "inputs": [{"namespace": space, "name": name, "facets": facets} for name, facets in inputs],
+                    "outputs": [{"namespace": space, "name": name, "facets": facets} for name, facets in outputs],
+                },
+            ).raise_for_status()
+        return key
+
+    one = run("load", 0, outputs=[("a", versioned("1"))])
+    two = run("load", 1, outputs=[("a", versioned("2"))])
+    unversioned = run("other", 2, outputs=[("b", {})])
+    run("other", 5, outputs=[("b", {})])
+    reader = run("join", 4, inputs=[("a", versioned("1")), ("b", {}), ("seed", {})], outputs=[("c", {})])
+    last = run("report", 6, inputs=[("c", {}), ("a", versioned("2"))])
+
+    runs = {item["run"]["id"]: item for item in ask("GET", "/runlineage/upstream", runId=last)["runs"]}
+
+    def producers(key):
+        return {item["name"]: item["producedByRunId"] for item in runs[key]["inputs"]}
+
+    assert next(iter(runs)) == last
+    assert runs[last]["run"]["status"] == "COMPLETED"
+    assert set(runs) == {last, reader, one, two, unversioned}
+    assert producers(last) == {"c": reader, "a": two}
+    assert producers(reader) == {"a": one, "b": unversioned, "seed": None}
+    assert runs[one]["inputs"] == []
+    assert [item["run"]["id"] for item in ask("GET", "/runlineage/upstream", runId=last, depth=0)["runs"]] == [last]
+    assert len(ask("GET", "/runlineage/upstream", runId=last, depth=1)["runs"]) == 3
+    ask("GET", "/runlineage/upstream", runId=str(uuid.uuid4()), status=404)
+
+
 # --- tags
 
 
