@@ -7,8 +7,6 @@ it), none is lost.
 
 from __future__ import annotations
 
-import http.client
-import json
 import logging
 import os
 import subprocess
@@ -17,20 +15,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 
-from lineage.errors import DatabaseError, SettingsError
+from lineage.backend import Backend
+from lineage.errors import DatabaseError
 from lineage.settings import Settings, read_settings
 from lineage.store import Row, Store
 
 _LOCK = "relay"
-# These are about our address, our key or the moment; other 4xx are about the event, which will not change.
-_NOT_ABOUT_THE_EVENT = (401, 403, 404, 405, 407, 408, 425, 429)
-# A backend that answers 5xx to one event so often, and is there, has a fault that only this event finds.
-_MOST_SERVER_ERRORS = 12
 
 _log = logging.getLogger(__name__)
 
@@ -43,14 +36,6 @@ class Relayed:
     failed: int
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Why an event was not accepted; `final` when it never will be."""
-
-    reason: str
-    final: bool
-
-
 def relay_once(
     store: Store, url: str, *, limit: int = 100, timeout_seconds: float = 2.0, api_key: str | None = None
 ) -> Relayed:
@@ -59,14 +44,14 @@ def relay_once(
     The first event that cannot be delivered now ends the round and waits, with those behind it, for its next
     attempt. Does nothing while another relay is sending. Raises SettingsError if `url` is none.
     """
-    backend = _Backend(url, timeout_seconds, api_key)
+    backend = Backend(url, timeout_seconds, api_key)
     if store.is_locked(_LOCK):
         return Relayed(0, 0)
     with store.lock(_LOCK), backend:
         return _send_all(store, backend, store.rows("relay_queue", limit=limit))
 
 
-def _send_all(store: Store, backend: _Backend, events: list[Row]) -> Relayed:
+def _send_all(store: Store, backend: Backend, events: list[Row]) -> Relayed:
     sent = failed = 0
     for event in events:
         failure = backend.send(event["body"], event["attempts"])
@@ -80,64 +65,6 @@ def _send_all(store: Store, backend: _Backend, events: list[Row]) -> Relayed:
         if not failure.final:
             break
     return Relayed(sent, failed)
-
-
-class _Backend:
-    """One connection to an OpenLineage endpoint. It follows no redirects: they would drop the event, not move it."""
-
-    def __init__(self, url: str, timeout_seconds: float, api_key: str | None) -> None:
-        scheme, host, port, self._path = _parse(url)
-        connect = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-        self._connection = connect(host, port, timeout=timeout_seconds)
-        self._headers = {"Content-Type": "application/json", **_authorization(api_key)}
-
-    def __enter__(self) -> _Backend:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def send(self, event: Mapping[str, Any], attempts: int) -> _Failure | None:
-        """Deliver one event; None when the backend has accepted it."""
-        try:
-            self._connection.request("POST", self._path, json.dumps(event).encode(), self._headers)
-            with self._connection.getresponse() as response:
-                response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            return _Failure(f"{type(error).__name__}: {error}", final=False)
-        return _judge(response.status, attempts)
-
-
-def _judge(status: int, attempts: int) -> _Failure | None:
-    if 200 <= status < 300:
-        return None
-    hopeless = 400 <= status < 500 and status not in _NOT_ABOUT_THE_EVENT
-    tiresome = status >= 500 and attempts >= _MOST_SERVER_ERRORS
-    return _Failure(f"HTTP {status}", final=hopeless or tiresome)
-
-
-def _parse(url: str) -> tuple[str, str, int | None, str]:
-    """Scheme, host, port and path to post to."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        # Not quoted: people write passwords into URLs.
-        raise SettingsError("OPENLINEAGE_URL is not an HTTP URL; write it as https://lineage.example.org:5000.")
-    path = parts.path.rstrip("/")
-    path = path if path.endswith("lineage") else f"{path}/api/v1/lineage"
-    return parts.scheme, parts.hostname, port, f"{path}?{parts.query}" if parts.query else path
-
-
-def _authorization(api_key: str | None) -> dict[str, str]:
-    if api_key is None:
-        return {}
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise SettingsError("OPENLINEAGE_API_KEY holds characters that no HTTP header may; copy it again.")
-    return {"Authorization": f"Bearer {api_key}"}
 
 
 def send_in_background(settings: Settings) -> None:
@@ -174,7 +101,7 @@ class Relay:
     """Sends what is due, in the background, from start() to stop()."""
 
     def __init__(self, settings: Settings, url: str, *, api_key: str | None = None, pause_seconds: float = 1.0) -> None:
-        _Backend(url, 1.0, api_key)  # A mistake in them is better heard at the start than never.
+        Backend(url, 1.0, api_key)  # A mistake in them is better heard at the start than never.
         self._settings, self._url, self._api_key = settings, url, api_key
         self._pause_seconds = pause_seconds
         self._stopped = threading.Event()

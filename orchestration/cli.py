@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 
@@ -74,6 +75,10 @@ def _verb(name: str) -> Verb:
         from orchestration.rows import ROWS
 
         return ROWS[name]
+    if name == "lineage":
+        from orchestration.resending import lineage
+
+        return lineage
     if name == "suite":
         from orchestration.suites import suite
 
@@ -95,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pipeline_verbs(verbs)
     _add_tracing_verbs(verbs)
     _add_questions(verbs)
+    _add_lineage_verbs(verbs)
     _add_serving_verbs(verbs)
     return parser
 
@@ -226,6 +232,32 @@ def _add_questions(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     form = impact.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print a line a thing, for spreadsheets")
     _json(form)
+
+
+def _add_lineage_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    lineage = _add(verbs, "lineage", "the events on record", "headwater lineage replay --to http://127.0.0.1:5001")
+    actions = lineage.add_subparsers(dest="action", required=True, metavar="replay")
+    replay = _add(
+        actions,
+        "replay",
+        "send the events on record to an OpenLineage backend, oldest first",
+        "headwater lineage replay --to https://lineage.example.org --since 2013-03-01T00:00:00Z",
+    )
+    replay.add_argument("--to", metavar="URL", required=True, help="the backend; its key in OPENLINEAGE_API_KEY")
+    replay.add_argument("--since", metavar="TIME", type=_time, help="only those from then on")
+    replay.add_argument("--until", metavar="TIME", type=_time, help="only those before then")
+    replay.add_argument("--namespace", metavar="NS", help="only those of jobs and datasets of this namespace")
+    replay.add_argument("--after", metavar="PLACE", help="go on where an earlier run ended")
+    replay.add_argument("--batch", metavar="N", type=_count, default=100, help="events of one request (100)")
+    _json(replay)
+
+
+def _time(text: str) -> datetime:
+    from lineage.service.intake import parse_time
+
+    if time := parse_time(text):
+        return time
+    raise argparse.ArgumentTypeError(f"{text!r} is no time with a zone; write 2013-03-01T12:00:00Z")
 
 
 def _count(text: str) -> int:

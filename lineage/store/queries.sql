@@ -746,6 +746,17 @@ where (%(after)s::timestamptz is null or event_time >= %(after)s)
 order by event_time, digest
 limit %(limit)s offset %(offset)s;
 
+-- name: events_behind
+select event_time, digest, body
+from event
+where digest is not null
+  and (%(time)s::timestamptz is null or (event_time, digest) > (%(time)s, %(digest)s::uuid))
+  and (%(since)s::timestamptz is null or event_time >= %(since)s)
+  and (%(until)s::timestamptz is null or event_time < %(until)s)
+  and (%(namespace)s::text is null or %(namespace)s in (body #>> '{job,namespace}', body #>> '{dataset,namespace}'))
+order by event_time, digest
+limit %(limit)s;
+
 -- name: relay_queue
 -- What is due and whose turn it is. An event that waits for a backend that was away holds back those after it;
 -- one that the backend refused does not.
