@@ -9,6 +9,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache, partial
+from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lineage.doors import catalog, declaring, events, graph, labels, pages, statistics, traces
+from lineage.doors import catalog, declaring, description, events, graph, labels, pages, statistics, traces
 from lineage.doors.asking import refusal
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
 from lineage.graph.columns import ColumnIndex
@@ -44,6 +46,20 @@ _HEADERS = {
 }
 
 
+# By what they are called in the API's description.
+_ROOMS = {
+    "events": events,
+    "graph": graph,
+    "catalog": catalog,
+    "said by hand": declaring,
+    "namespaces, sources, tags": labels,
+    "statistics": statistics,
+    "rows": traces,
+    "description": description,
+    "pages": pages,
+}
+
+
 def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> FastAPI:
     """The service of one project. While it runs it also relays events to OPENLINEAGE_URL, if that is set.
 
@@ -54,14 +70,23 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     relay = None
     if settings.openlineage_url:
         relay = Relay(settings, settings.openlineage_url, api_key=env.get("OPENLINEAGE_API_KEY") or None)
-    app = FastAPI(title="Headwater lineage", lifespan=_lifespan(relay), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Headwater lineage",
+        description="OpenLineage events in, the graph out in Marquez's shapes; traces of rows.",
+        version=metadata.version("headwater"),
+        lifespan=_lifespan(relay),
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.pool = StorePool(settings)
     app.state.index = GraphIndex()
     app.state.columns = ColumnIndex()
     app.state.traces = TraceAnswers(settings)
     app.router.redirect_slashes = False
-    for room in (events, graph, catalog, declaring, labels, statistics, traces, pages):
-        app.include_router(room.doors)
+    for name, room in _ROOMS.items():
+        app.include_router(room.doors, tags=[name])
+    spec = cache(partial(description.describe, app))
+    app.openapi = spec  # type: ignore[method-assign]
     app.mount("/ui", StaticFiles(directory=pages.UI))
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import wrap_future
+from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -11,10 +12,20 @@ from lineage.doors.asking import Name, Paged, Pool, Sent, Sort, Time, Writer, re
 from lineage.service import catalog
 from lineage.service.intake import EventError, find_fault, read_json
 
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    """For the API's description: bodies are read as bytes here."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+_SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json"
+_EVENT = _body({"type": "object", "description": f"a RunEvent, JobEvent or DatasetEvent of {_SPEC}"})
+_EVENTS = _body({"type": "array", "description": f"a list of events of {_SPEC}", "items": {"type": "object"}})
+
 doors = APIRouter()
 
 
-@doors.post("/api/v1/lineage", status_code=201)
+@doors.post("/api/v1/lineage", status_code=201, openapi_extra=_EVENT)
 async def post_event(sent: Sent, writer: Writer) -> Response:
     """Keep one OpenLineage event; the answer comes when it is durable."""
     body = read_json(*sent)
@@ -24,7 +35,7 @@ async def post_event(sent: Sent, writer: Writer) -> Response:
     return Response(status_code=201)
 
 
-@doors.post("/api/v1/lineage/batch")
+@doors.post("/api/v1/lineage/batch", openapi_extra=_EVENTS)
 def post_batch(sent: Sent, writer: Writer) -> Response:
     """Keep the events of a list that are in spec, and say which are not."""
     body = read_json(*sent)

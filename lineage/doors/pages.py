@@ -16,7 +16,7 @@ from lineage.store import Store
 
 UI = Path(__file__).parent.parent / "ui"
 
-doors = APIRouter()
+doors = APIRouter(include_in_schema=False)
 
 
 @doors.get("/docs")
