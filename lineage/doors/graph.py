@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
 
 from lineage.doors.asking import ColumnLineage, Index, Pool, Time, json_answer, refusal
 from lineage.graph.index import Direction
@@ -15,6 +16,17 @@ from lineage.service.ancestry import read_upstream_runs
 from lineage.service.columns import Asked, candidates, read_column_lineage
 from lineage.service.past import read_lineage_as_of
 from lineage.store import Store
+
+
+def _one_kind(text: str) -> str | None:
+    """dataset or job; nothing where both are named."""
+    kinds = {kind.strip().lower() for kind in text.split(",")}
+    if not kinds <= {"dataset", "job"}:
+        raise ValueError("write DATASET, JOB or both with a comma between")
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+_Types = Annotated[str | None, BeforeValidator(_one_kind)]
 
 doors = APIRouter()
 
@@ -28,9 +40,11 @@ def get_lineage(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 2_000,
     direction: Direction | None = None,
     as_of: Annotated[Time, Query(alias="asOf")] = None,
+    types: _Types = None,
 ) -> Response:
     """The graph within `depth` edges of a node, today or as it was; or all of it.
 
+    `types=DATASET` leaves the jobs out and joins datasets directly, `types=JOB` the other way round.
     Without `direction` everything connected, as Marquez answers; `both` means all ancestors and all descendants.
     """
     if node_id is None:
@@ -38,10 +52,13 @@ def get_lineage(
     if not (nodes := parse_node_id(node_id)):
         return refusal(400, f"nodeId {node_id!r} is not dataset:NAMESPACE:NAME or job:NAMESPACE:NAME.")
 
+    if types and as_of:
+        return refusal(400, "types tells the graph of today; leave types or asOf out.")
+
     def read(store: Store) -> bytes:
         if as_of:
             return read_lineage_as_of(store, index, nodes, as_of, depth=depth, limit=limit, direction=direction)
-        return graph.read_lineage(store, index, nodes, depth=depth, limit=limit, direction=direction)
+        return graph.read_lineage(store, index, nodes, depth=depth, limit=limit, direction=direction, kind=types)
 
     return json_answer(pool.use(read))
 

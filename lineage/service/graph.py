@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -35,12 +35,25 @@ def missing(index: GraphIndex, node: Node) -> NotFoundError:
 
 
 def read_lineage(
-    store: Store, index: GraphIndex, candidates: Sequence[Node], *, depth: int, limit: int, direction: Direction | None
+    store: Store,
+    index: GraphIndex,
+    candidates: Sequence[Node],
+    *,
+    depth: int,
+    limit: int,
+    direction: Direction | None,
+    kind: str | None = None,
 ) -> bytes:
-    """The graph within `depth` edges of a node as JSON; `limit` bounds the number of nodes."""
+    """The graph within `depth` edges of a node as JSON; `limit` bounds the number of nodes.
+
+    Of one `kind` (dataset or job) only those are told, with an edge where one leads to another over what is left out.
+    """
     with index:
         index.refresh(store)
         entries, is_partial = index.walk(find_node(index, candidates), depth, limit, direction)
+        if kind:
+            told = [entry for entry in entries if entry.node.kind == kind]
+            return draw(store, index, told, _over_others(entries, kind), is_partial=is_partial)
         graph = _graph_json(store, index, entries)
     return b'{"graph":%s,"isPartial":%s}' % (graph, orjson.dumps(is_partial))
 
@@ -89,6 +102,12 @@ def draw(
             out[origin].append(destination)
     graph = _nodes_json(store, index, entries, list(into.values()), list(out.values()))
     return b'{"graph":%s,"isPartial":%s}' % (graph, orjson.dumps(is_partial))
+
+
+def _over_others(entries: Sequence[Entry], kind: str) -> Iterator[tuple[Entry, Entry]]:
+    """What flows into what among those of a kind, each once, over the others among `entries`."""
+    between = [entry for entry in entries if entry.node.kind != kind]
+    return iter(dict.fromkeys((up, down) for entry in between for up in entry.up for down in entry.down))
 
 
 def _nodes_json(

@@ -378,3 +378,27 @@ def test_a_graph_as_it_was_has_its_edges(client, space):
     assert [edge["origin"] for edge in graph["t"]["inEdges"]] == [f"job:{space}:load"]
     assert get(client, "/lineage", **then, limit=2)["isPartial"]
     assert not get(client, "/lineage", **then)["isPartial"]
+
+
+# --- one type of node
+
+
+def test_datasets_are_joined_over_their_jobs(client, space):
+    send(client, space, "load", inputs=[dataset(space, "a"), dataset(space, "b")], outputs=[dataset(space, "c")])
+    send(client, space, "report", inputs=[dataset(space, "c")], outputs=[dataset(space, "d")])
+
+    def edges(**asked):
+        graph = get(client, "/lineage", nodeId=f"dataset:{space}:c", **asked)["graph"]
+        ids = {node["id"] for node in graph}
+        into = {(edge["origin"], edge["destination"]) for node in graph for edge in node["inEdges"]}
+        out = {(edge["origin"], edge["destination"]) for node in graph for edge in node["outEdges"]}
+        assert into == out
+        assert all(end in ids for edge in into for end in edge)
+        return {tuple(end.rpartition(":")[2] for end in edge) for edge in into}
+
+    assert edges(types="DATASET") == {("a", "c"), ("b", "c"), ("c", "d")}
+    assert edges(types="dataset", direction="upstream") == {("a", "c"), ("b", "c")}
+    assert edges(types="JOB") == {("load", "report")}
+    assert len(edges(types="DATASET,JOB")) == len(edges()) == 5
+    get(client, "/lineage", status=400, nodeId=f"dataset:{space}:c", types="TABLE")
+    get(client, "/lineage", status=400, nodeId=f"dataset:{space}:c", types="JOB", asOf="2013-03-01T00:00:00Z")
