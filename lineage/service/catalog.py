@@ -121,23 +121,21 @@ def read_job_version(store: Store, index: GraphIndex, job: Node, version: str) -
     raise NotFoundError(f"There is no version {version!r} of job {job.name!r}; …/versions lists those that are.")
 
 
-def list_versions(store: Store, index: GraphIndex, dataset: Node, page: Page) -> Json:
+def list_versions(store: Store, index: GraphIndex, dataset: Node, page: Page, version: str | None = None) -> Json:
     """The versions of a dataset, newest first: those that events name, else one for each complete run that wrote it."""
     with index:
         index.refresh(store)
         entry = find_node(index, [dataset])
-    rows = store.rows("dataset_versions", ids=entry.keys, limit=page.limit, offset=page.offset)
+    rows, total = _page(store, "dataset_versions", page, ids=entry.keys, version=version)
     fill_facets(store, [row["facets"] for row in rows])
     versions = [version_json(entry.node.namespace, entry.node.name, row) for row in rows]
-    return {"versions": versions, "totalCount": rows[0]["total"] if rows else 0}
+    return {"versions": versions, "totalCount": total}
 
 
 def read_version(store: Store, index: GraphIndex, dataset: Node, version: str) -> Json:
     """One version of a dataset; raises NotFoundError."""
-    for item in list_versions(store, index, dataset, Page(10_000, 0))["versions"]:
-        if item["version"] == version:
-            found: Json = item
-            return found
+    for found in list_versions(store, index, dataset, Page(1, 0), version)["versions"]:
+        return dict(found)
     raise NotFoundError(
         f"There is no version {version!r} of dataset {dataset.name!r}; …/versions lists those that are."
     )

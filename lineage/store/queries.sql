@@ -411,11 +411,12 @@ select count(*) as total from graph_run where job = %(job)s and not designed;
 
 -- name: dataset_versions
 -- Those that events name, each as it was first written; and of complete runs that named none, one a run.
-select coalesce(named, md5('version' || dataset::text || run_id::text)::uuid::text) as version,
-       count(*) over () as total, run_id, seen_at, facets, job_namespace, job, state
+select version, count(*) over () as total, run_id, seen_at, facets, job_namespace, job, state
 from (
     select distinct on (i.facets #>> '{version,2,datasetVersion}', case when i.facets ? 'version' then null else i.run_id end)
-           i.dataset, i.run_id, i.seen_at, i.facets, i.facets #>> '{version,2,datasetVersion}' as named,
+           coalesce(i.facets #>> '{version,2,datasetVersion}',
+                    md5('version' || i.dataset::text || i.run_id::text)::uuid::text) as version,
+           i.run_id, i.seen_at, i.facets,
            j.namespace as job_namespace, j.name as job, r.state
     from graph_io i
     left join graph_run r on r.run_id = i.run_id and r.job = i.job
@@ -424,6 +425,7 @@ from (
     order by i.facets #>> '{version,2,datasetVersion}', case when i.facets ? 'version' then null else i.run_id end,
              i.seen_at, i.run_id
 ) written
+where %(version)s::text is null or version = %(version)s
 order by seen_at desc, run_id
 limit %(limit)s offset %(offset)s;
 
