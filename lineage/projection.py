@@ -6,7 +6,9 @@ One writer draws at a time: whatever order events name things in, two of them th
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -64,7 +66,20 @@ def _keep(store: Store, bodies: Sequence[Event]) -> Sequence[Mapping[str, Any]]:
         bodies=[_json(body) for body in bodies],
     )
     _project(store, bodies)
+    _count(store, kept)
     return kept
+
+
+def _count(store: Store, kept: Sequence[Mapping[str, Any]]) -> None:
+    """Add new events to the counts of their hours; only the one who draws does."""
+    hours = Counter((_hour(row["event_time"]), row["event_type"] or "") for row in kept)
+    if hours:
+        times, types = zip(*hours, strict=True)
+        store.run("add_event_hours", hours=[*times], types=[*types], totals=[*hours.values()])
+
+
+def _hour(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _json(value: Any) -> str:

@@ -189,8 +189,9 @@ def list_events(
 ) -> Json:
     """The events whose time is not before `after` and before `before`, as they were sent."""
     query = "events" if sort == "desc" else "events_oldest_first"
-    rows, total = _page(store, query, page, after=after, before=before)
-    return {"events": [row["body"] for row in rows], "totalCount": total}
+    rows = store.rows(query, limit=page.limit, offset=page.offset, after=after, before=before)
+    count = store.row("count_events", after=after, before=before)
+    return {"events": [row["body"] for row in rows], "totalCount": count["total"] if count else 0}
 
 
 def list_events_of(store: Store, namespace: str, page: Page) -> Json:

@@ -16,7 +16,7 @@ _INTERVALS: dict[Period, dict[str, Any]] = {
 
 
 def count_events(store: Store, period: Period, zone: str) -> list[Json]:
-    """Events by type in each interval of the period; days are those of `zone`."""
+    """Events by type in each interval of the period; days are those of `zone`, to the hour of UTC."""
     rows = store.rows("event_counts", zone=zone, **_INTERVALS[period])
     return [
         {

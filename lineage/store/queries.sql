@@ -150,7 +150,33 @@ from unnest(%(kinds)b::text[], %(run_ids)b::text[], %(event_types)b::text[], %(e
             %(digests)b::uuid[], %(bodies)b::text[])
      as seen (kind, run_id, event_type, event_time, digest, body)
 on conflict (event_time, digest) do nothing
-returning event_id;
+returning event_id, event_time, event_type;
+
+-- name: add_event_hours
+insert into event_hour (hour, event_type, total)
+select * from unnest(%(hours)s::timestamptz[], %(types)s::text[], %(totals)s::bigint[])
+on conflict (hour, event_type) do update set total = event_hour.total + excluded.total;
+
+-- name: count_events
+-- Whole hours are added up; only the events of those that a bound cuts are counted.
+with cut as (
+    select date_trunc('hour', %(after)s::timestamptz, 'UTC') as first, date_trunc('hour', %(before)s::timestamptz, 'UTC') as last
+)
+select coalesce((
+           select sum(total) from event_hour
+           where (%(after)s::timestamptz is null or hour >= %(after)s)
+             and (%(before)s::timestamptz is null or hour + interval '1 hour' <= %(before)s)
+       ), 0)::bigint + (
+           select count(*) from event, cut
+           where first < %(after)s and event_time >= %(after)s and event_time < first + interval '1 hour'
+             and (%(before)s::timestamptz is null or event_time < %(before)s)
+       ) + (
+           -- Unless the one hour is cut by both.
+           select count(*) from event, cut
+           where last < %(before)s and event_time >= last and event_time < %(before)s
+             and (%(after)s::timestamptz is null or first = %(after)s or first <> last)
+             and (%(after)s::timestamptz is null or event_time >= %(after)s)
+       ) as total;
 
 -- name: insert_relay
 insert into relay (event_id) values (%(event_id)s);
@@ -168,7 +194,7 @@ where event_id = %(event_id)s;
 select count(*) from relay;
 
 -- name: events
-select body, count(*) over () as total
+select body
 from event
 where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)
@@ -555,9 +581,11 @@ with ends as (
          generate_series(newest - %(step)s::interval * (%(steps)s - 1), newest, %(step)s::interval) as local
 )
 select start, finish,
-       count(*) filter (where event_type = 'START') as start_count, count(*) filter (where event_type = 'COMPLETE') as complete,
-       count(*) filter (where event_type = 'FAIL') as fail, count(*) filter (where event_type = 'ABORT') as abort
-from ends left join event on event_time >= start and event_time < finish
+       coalesce(sum(total) filter (where event_type = 'START'), 0)::bigint as start_count,
+       coalesce(sum(total) filter (where event_type = 'COMPLETE'), 0)::bigint as complete,
+       coalesce(sum(total) filter (where event_type = 'FAIL'), 0)::bigint as fail,
+       coalesce(sum(total) filter (where event_type = 'ABORT'), 0)::bigint as abort
+from ends left join event_hour on hour >= start and hour < finish
 group by start, finish
 order by start;
 
@@ -741,7 +769,7 @@ order by ordinal;
 select 1 as ok;
 
 -- name: events_oldest_first
-select body, count(*) over () as total
+select body
 from event
 where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)

@@ -416,3 +416,37 @@ def test_nodes_are_counted_as_they_grew(client, ask, space):
     ask("GET", "/stats/lineage-events", status=400, timezone="Mars/Olympus")
     ask("GET", "/stats/jobs", status=400, period="YEAR")
     ask("GET", "/stats/planets", status=400)
+
+
+@pytest.fixture(scope="module")
+def spread(client):
+    """Times of events over a few hours of a day that no other test uses, at the edges of hours and between."""
+    hour = datetime(1999, 5, 5, 7, tzinfo=UTC)
+    times = [hour + timedelta(minutes=minutes) for minutes in (0, 0, 20, 59, 60, 61, 120, 150, 239, 240)]
+    for number, time in enumerate(times):
+        send(client, "spread", f"job{number}", "OTHER" if number % 2 else "FAIL", time=time)
+    # The same event again is the same event.
+    send(client, "spread", "job0", "FAIL", time=times[0], run=str(uuid.UUID(int=1)))
+    send(client, "spread", "job0", "FAIL", time=times[0], run=str(uuid.UUID(int=1)))
+    return [*times, times[0]]
+
+
+@pytest.mark.parametrize("begin", [0, 10, 20, 60, 61, 130])
+@pytest.mark.parametrize("end", [0, 15, 20, 45, 60, 61, 120, 125, 240, 250])
+def test_events_between_two_times_are_counted(ask, spread, begin, end):
+    """Whether the bounds cut an hour, two or none."""
+    after, before = (datetime(1999, 5, 5, 7, tzinfo=UTC) + timedelta(minutes=minutes) for minutes in (begin, end))
+
+    found = ask("GET", "/events/lineage", after=after.isoformat(), before=before.isoformat())
+
+    wanted = [time for time in spread if after <= time < before]
+    assert found["totalCount"] == len(found["events"]) == len(wanted)
+
+
+def test_all_events_are_counted(client, ask, spread):
+    everything = ask("GET", "/events/lineage", limit=10_000)
+
+    assert everything["totalCount"] == len(everything["events"])
+    assert ask("GET", "/events/lineage", limit=1, offset=10_000)["totalCount"] == everything["totalCount"]
+    early = ask("GET", "/events/lineage", before="1999-05-05T07:30:00Z")
+    assert early["totalCount"] == len([time for time in spread if time.minute < 30 and time.hour == 7])
