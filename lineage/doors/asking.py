@@ -85,7 +85,7 @@ def _time(text: str) -> datetime:
 
 
 async def _page(
-    limit: Annotated[int, Query(ge=0, le=10_000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
 ) -> catalog.Page:
     return catalog.Page(limit, offset)
 
