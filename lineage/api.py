@@ -23,7 +23,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lineage.doors import catalog, declaring, description, events, graph, labels, pages, statistics, traces
+from lineage.doors import catalog, declaring, description, events, graph, history, labels, pages, statistics, traces
 from lineage.doors.asking import refusal
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
 from lineage.graph.columns import ColumnIndex
@@ -50,6 +50,7 @@ _HEADERS = {
 _ROOMS = {
     "events": events,
     "graph": graph,
+    "runs and versions": history,
     "catalog": catalog,
     "said by hand": declaring,
     "namespaces, sources, tags": labels,

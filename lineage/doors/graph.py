@@ -12,7 +12,6 @@ from lineage.doors.asking import ColumnLineage, Index, Pool, Time, json_answer, 
 from lineage.graph.index import Direction
 from lineage.graph.nodes import parse_node_id
 from lineage.service import graph
-from lineage.service.ancestry import read_upstream_runs
 from lineage.service.columns import Asked, candidates, read_column_lineage
 from lineage.service.past import read_lineage_as_of
 from lineage.store import Store
@@ -61,16 +60,6 @@ def get_lineage(
         return graph.read_lineage(store, index, nodes, depth=depth, limit=limit, direction=direction, kind=types)
 
     return json_answer(pool.use(read))
-
-
-@doors.get("/api/v1/runlineage/upstream")
-def get_upstream_runs(
-    pool: Pool,
-    run_id: Annotated[str, Query(alias="runId")],
-    depth: Annotated[int, Query(ge=0, le=10_000)] = 20,
-) -> Response:
-    """A run and the runs that wrote what it read, and so on: `depth` steps."""
-    return JSONResponse(pool.use(lambda store: read_upstream_runs(store, run_id, depth)))
 
 
 @doors.get("/api/v1/column-lineage")

@@ -12,6 +12,7 @@ from uuid import UUID
 from lineage.errors import NotFoundError
 from lineage.graph.index import Direction, Entry, GraphIndex
 from lineage.graph.nodes import Node
+from lineage.graph.walks import walk
 from lineage.service.graph import draw, find_node
 from lineage.store import Store
 
@@ -37,39 +38,14 @@ def read_lineage_as_of(
         start = find_node(index, candidates)
         if not store.rows("nodes_as_of", ids=start.keys, time=time):
             raise NotFoundError(f"{start.node.id} was not there at {time.isoformat()}; ask for a later time.")
-        flows: set[Flow] = set()
-        found: dict[Entry, None] = {start: None}
-        is_partial = False
-        for way in ("upstream", "downstream") if direction == "both" else (direction,):
-            reached, seen, less = _walk(_asking(store, index, time), start, depth, limit, way)
-            found |= dict.fromkeys(reached)
-            flows |= seen
-            is_partial = is_partial or less
-        entries = [*found][:limit]
-        return draw(store, index, entries, flows, is_partial=is_partial or len(found) > limit)
+        entries, flows, is_partial = walk(
+            _asking(store, index, time), start, depth=depth, limit=limit, direction=direction, key=_node
+        )
+        return draw(store, index, entries, flows, is_partial=is_partial)
 
 
-def _walk(
-    ask: _Ask, start: Entry, depth: int, limit: int, direction: str | None
-) -> tuple[list[Entry], set[Flow], bool]:
-    seen, frontier, flows = {start: None}, [start], set[Flow]()
-    for _ in range(depth):
-        here = set(frontier)
-        near = {
-            flow
-            for flow in ask(frontier)
-            if (direction != "downstream" and flow[1] in here) or (direction != "upstream" and flow[0] in here)
-        }
-        flows |= near
-        fresh = sorted({end for flow in near for end in flow if end not in seen}, key=lambda entry: entry.node)
-        room = limit - len(seen)
-        seen |= dict.fromkeys(fresh[:room])
-        if len(fresh) > room:
-            return [*seen], flows, True
-        frontier = fresh
-        if not frontier:
-            break
-    return [*seen], flows, False
+def _node(entry: Entry) -> Node:
+    return entry.node
 
 
 def _asking(store: Store, index: GraphIndex, time: datetime) -> _Ask:

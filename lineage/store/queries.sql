@@ -367,6 +367,40 @@ cross join lateral (
 ) speaker
 join graph_io i on i.run_id = speaker.run_id and i.job = asked.job;
 
+-- name: datasets_of_runs
+select distinct dataset from graph_io where run_id = any(%(runs)s::uuid[]);
+
+-- name: dataset_history
+-- Who wrote and who read these datasets, and which version: of a write one that is named, or that of a complete run; of
+-- a read that of the project's own records, or one that is named.
+select i.run_id, i.job, i.dataset, i.is_output, r.run_id is not null as is_run,
+       case when i.is_output then i.seen_at else coalesce(r.started_at, r.created_at) end as at,
+       case when i.is_output and not i.facets ? 'version'
+            then case when r.state = 'COMPLETE' then md5('version' || i.dataset::text || i.run_id::text)::uuid::text end
+            else i.facets #>> '{version,2,datasetVersion}' end as version,
+       case when not i.is_output then
+            (select array_agg(distinct own.sha256) from run_input own
+             where own.run_id = i.run_id and own.dataset = n.name) end as own_versions
+from graph_io i
+join graph_node n on n.node_id = i.dataset
+left join graph_run r on r.run_id = i.run_id and r.job = i.job and not r.designed
+where i.dataset = any(%(datasets)s::uuid[]) and (r.run_id is not null or i.is_output)
+order by at, i.run_id, i.job;
+
+-- name: graph_runs
+select r.run_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
+from graph_run r join graph_node j on j.node_id = r.job
+where r.run_id = any(%(runs)s::uuid[]) and not r.designed
+order by r.updated_at, j.node_id;
+
+-- name: facets_of_io
+select i.run_id, i.job, i.dataset, i.is_output, i.facets, i.seen_at, j.namespace as job_namespace, j.name as job_name,
+       r.state
+from jsonb_to_recordset(%(places)s) as asked (run_id uuid, job uuid, dataset uuid, is_output boolean)
+join graph_io i using (run_id, job, dataset, is_output)
+left join graph_run r on r.run_id = i.run_id and r.job = i.job
+left join graph_node j on j.node_id = i.job;
+
 -- name: graph_columns_horizon
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
        coalesce((select changed from graph_columns order by changed desc limit 1) >= %(since)s::xid8, false) as changed;
@@ -392,27 +426,6 @@ select i.run_id, i.job, i.is_output, d.namespace, d.name, i.facets - 'schema' - 
 from graph_io i join graph_node d on d.node_id = i.dataset
 where i.run_id = any(%(ids)s::uuid[])
 order by d.namespace, d.name;
-
--- name: runs_and_producers
--- Each run with each of its inputs, and the run that wrote it; a run without inputs has one row.
-select r.run_id, r.state, r.started_at, r.ended_at, j.namespace as job_namespace, j.name as job, i.namespace, i.name,
-       i.version, producer.run_id as producer
-from graph_run r join graph_node j on j.node_id = r.job
-left join lateral (
-    select i.dataset, d.namespace, d.name, i.facets #>> '{version,2,datasetVersion}' as version
-    from graph_io i join graph_node d on d.node_id = i.dataset
-    where i.run_id = r.run_id and i.job = r.job and not i.is_output
-) i on true
-left join lateral (
-    select o.run_id from graph_io o
-    where o.dataset = i.dataset and o.is_output and o.run_id <> r.run_id
-      and exists (select from graph_run w where w.run_id = o.run_id and w.job = o.job and w.settled and not w.designed)
-      and case when i.version is null then o.seen_at <= coalesce(r.started_at, r.created_at)
-               else o.facets #>> '{version,2,datasetVersion}' = i.version end
-    order by o.seen_at desc, o.run_id limit 1
-) producer on true
-where r.run_id = any(%(ids)s::uuid[]) and not r.designed
-order by i.namespace, i.name;
 
 -- name: job_runs
 select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
