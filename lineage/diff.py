@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lineage.changes import compare
 from lineage.errors import NotFoundError
 from lineage.names import Recorded, dotted, find_version, recorded
 from lineage.plan import Workspace
@@ -126,9 +127,9 @@ def _versions(space: Workspace, a: _Written, b: _Written, examples: int) -> dict
     found = {
         "code": _code(space, a.run, b.run),
         "inputs": _inputs(a, b),
-        "parameters": _changes(_field(a.run, "parameters") or {}, _field(b.run, "parameters") or {}),
+        "parameters": compare(_field(a.run, "parameters") or {}, _field(b.run, "parameters") or {}),
         "declaration": _declaration(a.run, b.run),
-        "environment": _changes(_environment(a.run), _environment(b.run)),
+        "environment": compare(_environment(a.run), _environment(b.run)),
     }
     if a.bundle and b.bundle:
         return found | _bundle(a, b)
@@ -144,7 +145,7 @@ def _code(space: Workspace, a: Row | None, b: Row | None) -> Section:
     rows = [space.store.row("code_definitions", digest=digest) for digest in digests]
     definitions: Section | None = None
     if all(rows):
-        definitions = _changes(*(row["definitions"] for row in rows if row))
+        definitions = compare(*(row["definitions"] for row in rows if row))
     found = {"same": digests[0] == digests[1], "digests": digests}
     found["commits"] = [_field(run, "commit_sha") for run in (a, b)]
     found["definitions"] = definitions
@@ -156,7 +157,7 @@ def _code(space: Workspace, a: Row | None, b: Row | None) -> Section:
 def _inputs(a: _Written, b: _Written) -> Section:
     """Which versions were read instead of which, by input and partition."""
     one, other = ({(name, v.dataset, v.partition): v for name, v in written.inputs} for written in (a, b))
-    changes = _changes(*({key: v.sha256 for key, v in inputs.items()} for inputs in (one, other)))
+    changes = compare(*({key: v.sha256 for key, v in inputs.items()} for inputs in (one, other)))
     return {
         "same": changes["same"],
         "replaced": [_input(key, one[key], other[key]) for key in changes["changed"]],
@@ -176,7 +177,7 @@ def _declaration(a: Row | None, b: Row | None) -> Section:
     if one is None or other is None:
         return {"same": None, "changed": {}, "added": {}, "gone": {}}
     flat = ({**(item.get("shape") or {}), "checks": item.get("checks")} for item in (one, other))
-    return _changes(*flat)
+    return compare(*flat)
 
 
 def _environment(run: Row | None) -> dict[str, Any]:
@@ -231,14 +232,14 @@ def _bundle(a: _Written, b: _Written) -> dict[str, Section]:
     features = [(_field(item.run, "parameters") or {}).get("features", []) for item in (a, b)]
     files = [{file.path: file.sha256 for file in item.version.files} for item in (a, b)]
     return {
-        "metrics": _changes(*metrics),
+        "metrics": compare(*metrics),
         "features": {
             "same": features[0] == features[1],
             "added": [name for name in features[1] if name not in features[0]],
             "gone": [name for name in features[0] if name not in features[1]],
             "reordered": _is_reordered(features[0], features[1]),
         },
-        "files": _changes(*files),
+        "files": compare(*files),
         "bytes": _pair(a.version.sha256, b.version.sha256),
     }
 
@@ -270,9 +271,9 @@ def _predictions(a: Prediction, b: Prediction) -> dict[str, Section]:
     models, origins = ([*pair] for pair in zip(*(_sides(item) for item in (a, b)), strict=True))
     margins = _pair(a.row["margin_bits"], b.row["margin_bits"])
     return {
-        "model": _changes(*models),
-        "row": _changes(*origins),
-        "features": _changes(a.row["features"], b.row["features"]),
+        "model": compare(*models),
+        "row": compare(*origins),
+        "features": compare(a.row["features"], b.row["features"]),
         "request": _pair(a.answer["request_sha256"], b.answer["request_sha256"]),
         "engine": _pair(a.answer["engine"], b.answer["engine"]),
         "margin": {"same": margins["same"], "values": [a.margin, b.margin], "bits": margins["values"]},
@@ -296,16 +297,3 @@ def _field(run: Row | None, name: str) -> Any:
 
 def _pair(a: Any, b: Any) -> Section:
     return {"same": a == b, "values": [a, b]}
-
-
-def _changes(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> Section:
-    """Which values changed, which are new in b, which of a are gone."""
-    changed = {name: [value, b[name]] for name, value in a.items() if name in b and not _equal(value, b[name])}
-    added = {name: value for name, value in b.items() if name not in a}
-    gone = {name: value for name, value in a.items() if name not in b}
-    return {"same": not (changed or added or gone), "changed": changed, "added": added, "gone": gone}
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two values are the same; 1 and 1.0 are, 1 and true are not."""
-    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)

@@ -76,11 +76,14 @@ class History:
         yield from ((write.run, Made(self.dataset, write.version)) for write in self.writes if write.run)
         yield from ((version, run) for run, version in self.reads)
 
-    def writer(self, version: str | None, before: datetime | None) -> Ran | None:
+    def writer(self, version: str | None, before: datetime) -> Ran | None:
         """The run that had written a version last by then, else the first that wrote it."""
-        writes = [write for write in self.writes if write.version == version and write.run]
-        known = [write for write in writes if before is None or write.at <= before]
-        return known[-1].run if known else writes[0].run if writes else None
+        known = [write.run for write in self.writes if write.version == version and write.run and write.at <= before]
+        return known[-1] if known else self.first_writer(version)
+
+    def first_writer(self, version: str | None) -> Ran | None:
+        """The run that wrote a version first, None where none is known."""
+        return next((write.run for write in self.writes if write.version == version and write.run), None)
 
     def newest(self) -> str | None:
         """The version that was written last."""

@@ -35,13 +35,28 @@ def read_lineage_as_of(
     """The graph within `depth` edges of a node as of `time`, as JSON; NotFoundError where it was not there yet."""
     with index:
         index.refresh(store)
-        start = find_node(index, candidates)
-        if not store.rows("nodes_as_of", ids=start.keys, time=time):
-            raise NotFoundError(f"{start.node.id} was not there at {time.isoformat()}; ask for a later time.")
-        entries, flows, is_partial = walk(
-            _asking(store, index, time), start, depth=depth, limit=limit, direction=direction, key=_node
+        entries, flows, is_partial = walk_as_of(
+            store, index, candidates, time, depth=depth, limit=limit, direction=direction
         )
         return draw(store, index, entries, flows, is_partial=is_partial)
+
+
+def walk_as_of(
+    store: Store,
+    index: GraphIndex,
+    candidates: Sequence[Node],
+    time: datetime,
+    *,
+    depth: int,
+    limit: int,
+    direction: Direction | None,
+) -> tuple[list[Entry], set[Flow], bool]:
+    """The nodes, the flows met and whether nodes were left out; the index is held and fresh. NotFoundError as above."""
+    start = find_node(index, candidates)
+    if not store.rows("nodes_as_of", ids=start.keys, time=time):
+        raise NotFoundError(f"{start.node.id} was not there at {time.isoformat()}; ask for a later time.")
+    ask = _asking(store, index, time)
+    return walk(ask, start, depth=depth, limit=limit, direction=direction, key=_node)
 
 
 def _node(entry: Entry) -> Node:

@@ -393,6 +393,32 @@ from graph_run r join graph_node j on j.node_id = r.job
 where r.run_id = any(%(runs)s::uuid[]) and not r.designed
 order by r.updated_at, j.node_id;
 
+-- name: io_of_runs
+select i.run_id, i.job, i.dataset, i.is_output, i.facets, j.namespace as job_namespace, j.name as job_name
+from graph_io i join graph_node j on j.node_id = i.job
+where i.run_id = any(%(runs)s::uuid[])
+order by i.run_id, i.job, i.dataset, i.is_output;
+
+-- name: job_facets_of_runs
+-- What the events of a run's own moments said of its job: facets of a job are kept as of today only.
+select r.run_id, j.namespace, j.name, e.event_time, e.body #> '{job,facets}' as facets
+from graph_run r
+join graph_node j on j.node_id = r.job
+join event e on e.event_time = any(array[r.started_at, r.ended_at, r.created_at, r.updated_at])
+where r.run_id = any(%(runs)s::uuid[]) and lower(e.run_id) = r.run_id::text
+  and e.body #>> '{job,name}' = j.name and e.body #>> '{job,namespace}' = j.namespace
+order by e.event_time, e.digest;
+
+-- name: speakers_as_of
+-- The runs whose edges job_edges_as_of tells.
+select asked.job, speaker.run_id
+from unnest(%(jobs)s::uuid[]) as asked (job)
+cross join lateral (
+    select run_id from graph_run r
+    where r.job = asked.job and r.has_io and not r.designed and r.created_at <= %(time)s
+    order by (r.settled and coalesce(r.ended_at, r.created_at) <= %(time)s) desc, r.updated_at desc, run_id limit 1
+) speaker;
+
 -- name: facets_of_io
 select i.run_id, i.job, i.dataset, i.is_output, i.facets, i.seen_at, j.namespace as job_namespace, j.name as job_name,
        r.state
