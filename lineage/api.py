@@ -23,7 +23,19 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lineage.doors import catalog, declaring, description, events, graph, history, labels, pages, statistics, traces
+from lineage.doors import (
+    catalog,
+    declaring,
+    description,
+    events,
+    graph,
+    history,
+    impact,
+    labels,
+    pages,
+    statistics,
+    traces,
+)
 from lineage.doors.asking import refusal
 from lineage.errors import DatabaseError, HeadwaterError, NotFoundError
 from lineage.graph.columns import ColumnIndex
@@ -51,6 +63,7 @@ _ROOMS = {
     "events": events,
     "graph": graph,
     "runs and versions": history,
+    "impact": impact,
     "catalog": catalog,
     "said by hand": declaring,
     "namespaces, sources, tags": labels,
@@ -79,6 +92,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
+    app.state.settings = settings
     app.state.pool = StorePool(settings)
     app.state.index = GraphIndex()
     app.state.columns = ColumnIndex()

@@ -6,7 +6,7 @@ read different things, what was read or predicted rests on the run that had writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,22 @@ def impact(
             page=(limit, offset),
         ),
     }
+
+
+def table_of(found: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """What `impact` found as a table: a header, then a row a thing, with the same columns for all."""
+    yield "kind", "name", "partition", "version", "state", "through"
+    for item in found["tables"]:
+        state = "current" if item["current"] else "superseded"
+        yield "table", item["dataset"], item["partition"], item["version"], state, ""
+    for item in found["bundles"]:
+        yield "bundle", item["model"], "", item["version"], " ".join(item["aliases"]), ""
+    for item in found["deployments"]:
+        state = f"{'promoted' if item['promoted'] else 'refused'} by {item['decided_by']} at {item['decided_at']}"
+        yield "deployment", item["model"], "", item["version"], state, ""
+    predictions = found["predictions"]
+    for name, through in zip(predictions["ids"], predictions["through"], strict=True):
+        yield "prediction", name, "", "", "", " ".join(through)
 
 
 def _asked(space: Workspace, name: str) -> list[Identity]:

@@ -39,6 +39,7 @@ def diff(arguments: argparse.Namespace, settings: Settings) -> int:
 def impact(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater impact DATASET[@VERSION] | FILE | SOURCE:ROW`."""
     from lineage.impact import impact as reached_from
+    from lineage.impact import table_of
     from lineage.tracing.rownames import is_row
     from lineage.tracing.tracer import Tracer
     from lineage.where import where
@@ -51,7 +52,7 @@ def impact(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         print(json.dumps(found, indent=2, default=str, ensure_ascii=False))
     elif arguments.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(_impact_table(found))
+        csv.writer(sys.stdout, lineterminator="\n").writerows(table_of(found))
     else:
         for label, text in impact_lines(found):
             print(f"{label:<12}  {text}".rstrip())
@@ -236,22 +237,6 @@ def _bundle_line(item: Mapping[str, Any]) -> str:
 def _deployment_line(item: Mapping[str, Any]) -> str:
     result = "promoted" if item["promoted"] else "not promoted"
     return f"{item['model']}@{item['version'][:12]}  {item['decided_at'][:19]}  {result} by {item['decided_by']}"
-
-
-def _impact_table(found: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """A row a thing, with the same columns for all."""
-    yield "kind", "name", "partition", "version", "state", "through"
-    for item in found["tables"]:
-        state = "current" if item["current"] else "superseded"
-        yield "table", item["dataset"], item["partition"], item["version"], state, ""
-    for item in found["bundles"]:
-        yield "bundle", item["model"], "", item["version"], " ".join(item["aliases"]), ""
-    for item in found["deployments"]:
-        state = f"{'promoted' if item['promoted'] else 'refused'} by {item['decided_by']} at {item['decided_at']}"
-        yield "deployment", item["model"], "", item["version"], state, ""
-    predictions = found["predictions"]
-    for name, through in zip(predictions["ids"], predictions["through"], strict=True):
-        yield "prediction", name, "", "", "", " ".join(through)
 
 
 QUESTIONS = {"diff": diff, "impact": impact}

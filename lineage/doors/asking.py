@@ -19,6 +19,7 @@ from lineage.service.answers import TraceAnswers
 from lineage.service.intake import MOST_BYTES, EventTooLargeError, parse_time
 from lineage.service.pool import StorePool
 from lineage.service.writer import EventWriter
+from lineage.settings import Settings
 
 
 class Said(BaseModel):
@@ -40,6 +41,11 @@ def json_answer(body: bytes) -> Response:
 async def _pool(request: Request) -> StorePool:
     pool: StorePool = request.app.state.pool
     return pool
+
+
+async def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
 
 
 async def _index(request: Request) -> GraphIndex:
@@ -92,6 +98,7 @@ async def _page(
 
 Pool = Annotated[StorePool, Depends(_pool)]
 ColumnLineage = Annotated[ColumnIndex, Depends(_columns)]
+Configured = Annotated[Settings, Depends(_settings)]
 Index = Annotated[GraphIndex, Depends(_index)]
 Writer = Annotated[EventWriter, Depends(_writer)]
 Traces = Annotated[TraceAnswers, Depends(_traces)]
