@@ -42,8 +42,8 @@ class Reach(NamedTuple):
 def read_impact(store: Store, index: GraphIndex, settings: Settings, node_id: str, reach: Reach) -> Json:
     """What is downstream of a node, nearest first; raises NotFoundError naming the nearest.
 
-    Keys: nodeId, nodes (id and type: runs and versions that came of a run or version, else datasets and jobs), isPartial,
-    and those of `lineage.impact.impact` beside its name: of what is not the project's own they are empty.
+    Keys: nodeId, nodes (id and type: runs and versions that came of a run or version, else datasets and jobs),
+    isPartial, and those of `lineage.impact.impact` beside its name: of what is not the project's own they are empty.
     """
     with index:
         index.refresh(store)
