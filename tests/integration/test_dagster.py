@@ -204,10 +204,10 @@ class Farm:
         runs = self.instance.get_runs(dg.RunsFilter(job_name="farm"))
         return any(not run.is_finished for run in runs)
 
-    def unfinished(self) -> list[Any]:
-        """Ids of runs that are at work, by our own store."""
+    def unfinished(self, step: str | None = None) -> list[Any]:
+        """Ids of runs that are at work, by our own store; of one step or all."""
         with Store(self.settings) as store:
-            return [row["run_id"] for row in store.rows("unfinished_runs")]
+            return [row["run_id"] for row in store.rows("unfinished_runs") if step in (None, row["step"])]
 
     def state(self, run_id: Any) -> str:
         """What became of one of our runs, once another process has looked after it."""
@@ -731,7 +731,8 @@ def test_killed_run(farm, changed, eventually):
     environment = {**farm.environment, "FARM_PAUSE_SECONDS": "60"}
     with subprocess.Popen(command, cwd=farm.root, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            (unfinished,) = eventually(farm.unfinished, "a run at work")
+            # The one that pauses: those before it may end between the look and the kill.
+            (unfinished,) = eventually(lambda: farm.unfinished("farm.days"), "a run at work")
         finally:
             process.kill()
 
