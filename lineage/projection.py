@@ -19,6 +19,8 @@ from lineage.store import Store
 
 # How many old events are drawn at a time.
 _CHUNK = 1_000
+# How many changes are noted before the oldest are thrown away.
+_TRIMMED_EVERY = 1_000
 
 
 def record_event(store: Store, body: Event, *, relay: bool) -> None:
@@ -109,6 +111,15 @@ def _project(store: Store, bodies: Iterable[Event]) -> None:
             store.run(query, rows=_json(list(rows)))
     if jobs := seen.jobs():
         store.run("refresh_graph_edges", jobs=jobs)
+    if seen.nodes:
+        _tell_readers(store, [*seen.nodes])
+
+
+def _tell_readers(store: Store, nodes: list[UUID]) -> None:
+    """Note which nodes this transaction touched, for those who keep the graph in memory."""
+    row = store.row("insert_graph_change", nodes=nodes)
+    if row and row["change_id"] % _TRIMMED_EVERY == 0:
+        store.run("trim_graph_changes")
 
 
 def _unknown(store: Store, facets: Mapping[UUID, Any]) -> list[Any]:

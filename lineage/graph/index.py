@@ -1,6 +1,6 @@
 """The current graph in memory: who reads and writes what, as of the last commit.
 
-Rows carry the transaction that wrote them; a reader asks for those at or after the oldest transaction that was
+Changes carry the transaction that made them; a reader asks for those at or after the oldest transaction that was
 still running when it last asked, and so misses none, whatever the order of commits. Where nothing has changed, a
 question costs one query.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from sys import intern
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -25,6 +25,7 @@ Direction = Literal["upstream", "downstream", "both"]
 Render = Callable[[Store, Sequence["Entry"]], list[bytes]]
 
 _EVERYTHING = "0"
+_NONE: frozenset[UUID] = frozenset()
 # Bytes of rendered nodes that are kept.
 _MOST_RENDERED = 128 * 2**20
 
@@ -35,24 +36,29 @@ class Entry:
     `keys` are those of its rows in the store: several where symlinks say that names are of one dataset.
     """
 
-    def __init__(self, node: Node) -> None:
+    # There is one for each dataset and job.
+    __slots__ = ("_id_json", "data", "deleted", "down", "keys", "node", "up")
+
+    def __init__(self, node: Node, keys: list[UUID], deleted: frozenset[UUID]) -> None:
         self.node = node
-        self.keys = [node.key]
+        self.keys = keys
         self.up: list[Entry] = []
         self.down: list[Entry] = []
         self.data: bytes | None = None
         # Which of the keys somebody deleted, and no event has named since.
-        self.deleted: set[UUID] = set()
+        self.deleted = deleted
+        self._id_json: bytes | None = None
 
     @property
     def hidden(self) -> bool:
         """Whether it was deleted, under all its names."""
         return len(self.deleted) == len(self.keys)
 
-    @cached_property
+    @property
     def id_json(self) -> bytes:
         """The node id as JSON."""
-        return orjson.dumps(self.node.id)
+        self._id_json = self._id_json or orjson.dumps(self.node.id)
+        return self._id_json
 
 
 class GraphIndex:
@@ -76,17 +82,12 @@ class GraphIndex:
         """Take in what was committed since."""
         row = store.row("graph_horizon", since=self._since)
         assert row is not None
-        if row["changed"]:
-            # Edges first: the nodes that they name are then there.
-            edges = store.rows("changed_graph_edges", since=self._since)
-            nodes = store.rows("changed_graph_nodes", since=self._since)
-            if self._since == _EVERYTHING:
-                self._load(nodes, edges)
-            elif not (all(map(self._take_node, nodes)) and all(map(self._take_edge, edges))):
-                self._forget()
-                self.refresh(store)
-                return
-            self._since = row["horizon"]
+        if not row["changed"]:
+            return
+        if self._since == _EVERYTHING or row["forgotten"] or not self._take_changes(store):
+            self._forget()
+            self._load(store)
+        self._since = row["horizon"]
 
     def find(self, node: Node) -> Entry | None:
         """The node of this name, or the one that has it as another name."""
@@ -154,7 +155,7 @@ class GraphIndex:
     def _forget(self) -> None:
         self._since = _EVERYTHING
         self._entries: dict[UUID, Entry] = {}
-        # What the store has a row of; other keys of _entries are names that symlinks give.
+        # The names that symlinks give, of those keys that have such.
         self._other_names: dict[UUID, frozenset[UUID]] = {}
         self._listed = self._names = None
         self._bytes = 0
@@ -164,26 +165,36 @@ class GraphIndex:
             entry.data = None
         self._bytes = 0
 
+    def _take_changes(self, store: Store) -> bool:
+        """Take in the nodes and edges that changed; False where names have to be merged, or parted, that were not."""
+        # Edges first: the nodes that they name are then there.
+        edges = store.rows("changed_graph_edges", since=self._since)
+        nodes = store.rows("changed_graph_nodes", since=self._since)
+        return all(map(self._take_node, nodes)) and all(map(self._take_edge, edges))
+
     def _take_node(self, row: Row) -> bool:
-        """Take in a node that is new or has changed; False where names have to be merged that were not."""
-        key, others = row["node_id"], _other_names(row)
-        if key in self._other_names:
-            if self._other_names[key] != others:
-                return False
-            entry = self._entries[key]
-            self._undraw([entry])
-            if row["hidden"] != (key in entry.deleted):
-                entry.deleted ^= {key}
-                self._listed = self._names = None
-                self._undraw([*entry.up, *entry.down])
-            return True
+        key, others = row["node_id"], _other_names(row["node_id"], row["symlinks"])
+        entry = self._entries.get(key)
+        if entry is None or key not in entry.keys:
+            return self._take_new(row, others)
+        if self._other_names.get(key, frozenset()) != others:
+            return False
+        self._undraw([entry])
+        if row["hidden"] != (key in entry.deleted):
+            entry.deleted ^= {key}
+            self._listed = self._names = None
+            self._undraw([*entry.up, *entry.down])
+        return True
+
+    def _take_new(self, row: Row, others: frozenset[UUID]) -> bool:
+        key = row["node_id"]
         if any(name in self._entries for name in (key, *others)):
             return False
-        self._other_names[key] = others
         self._listed = self._names = None
-        entry = Entry(_node(row))
-        entry.deleted = {key} if row["hidden"] else set()
+        entry = Entry(_node(row), [key], frozenset([key] if row["hidden"] else ()))
         self._entries |= dict.fromkeys((key, *others), entry)
+        if others:
+            self._other_names[key] = others
         return True
 
     def _undraw(self, entries: Iterable[Entry]) -> None:
@@ -191,26 +202,33 @@ class GraphIndex:
             self._bytes -= len(entry.data or b"")
             entry.data = None
 
-    def _load(self, rows: Sequence[Row], edges: Sequence[Row]) -> None:
-        self._other_names = {row["node_id"]: _other_names(row) for row in rows}
-        nodes = {row["node_id"]: _node(row) for row in rows}
-        deleted = {row["node_id"] for row in rows if row["hidden"]}
-        for keys in _groups(self._other_names):
-            here = sorted((key for key in keys if key in nodes), key=lambda key: self._rank(key, nodes[key]))
-            entry = Entry(nodes[here[0]])
-            entry.keys, entry.deleted = here, deleted.intersection(here)
-            self._entries |= dict.fromkeys(keys, entry)
+    def _load(self, store: Store) -> None:
+        # Edges first, here as well; there are too many of both to hold them as rows.
+        ends = [(job, dataset, out) for job, dataset, out in store.stream("current_graph_edges")]
+        for key, kind, namespace, name, symlinks, hidden in store.stream("graph_nodes"):
+            if others := _other_names(key, symlinks):
+                self._other_names[key] = others
+            node = Node(intern(kind), intern(namespace), name)
+            self._entries[key] = Entry(node, [key], frozenset([key]) if hidden else _NONE)
+        self._merge_names()
         # Of several names each may have the same edge.
-        for ends in dict.fromkeys(self._ends(row) for row in edges if row["current"]):
-            _link(*ends)
+        for pair in dict.fromkeys(self._ends(*edge) for edge in ends):
+            _link(*pair)
+
+    def _merge_names(self) -> None:
+        for keys in _groups(self._other_names):
+            own = {key: self._entries[key] for key in keys if key in self._entries}
+            here = sorted(own, key=lambda key: self._rank(key, own[key].node))
+            deleted = frozenset(key for key in here if own[key].deleted)
+            self._entries |= dict.fromkeys(keys, Entry(own[here[0]].node, here, deleted))
 
     def _rank(self, key: UUID, node: Node) -> tuple[bool, Node]:
         """Of several names that one is the dataset's own which says what the others are; then the first by name."""
-        return not self._other_names[key], node
+        return key not in self._other_names, node
 
     def _take_edge(self, row: Row) -> bool:
         """Take in an edge that came, or went; False where it may be that of another name as well."""
-        origin, destination = self._ends(row)
+        origin, destination = self._ends(row["job"], row["dataset"], row["is_output"])
         known = destination in origin.down
         if row["current"] and not known:
             _link(origin, destination)
@@ -221,9 +239,9 @@ class GraphIndex:
             destination.up.remove(origin)
         return True
 
-    def _ends(self, row: Row) -> tuple[Entry, Entry]:
-        job, dataset = self._entries[row["job"]], self._entries[row["dataset"]]
-        return (job, dataset) if row["is_output"] else (dataset, job)
+    def _ends(self, job_key: UUID, dataset_key: UUID, is_output: bool) -> tuple[Entry, Entry]:
+        job, dataset = self._entries[job_key], self._entries[dataset_key]
+        return (job, dataset) if is_output else (dataset, job)
 
 
 def _link(origin: Entry, destination: Entry) -> None:
@@ -246,11 +264,12 @@ def _node(row: Row) -> Node:
     return Node(row["kind"], row["namespace"], row["name"])
 
 
-def _other_names(row: Row) -> frozenset[UUID]:
+def _other_names(key: UUID, symlinks: object) -> frozenset[UUID]:
     """The keys of the other names that a symlinks facet gives; what is misshapen in it is passed over."""
-    found: Any = row["symlinks"] if isinstance(row["symlinks"], list) else ()
-    nodes = [named_in_facet(item) for item in found if isinstance(item, dict)]
-    return frozenset(node.key for node in nodes if node) - {row["node_id"]}
+    if not isinstance(symlinks, list):
+        return _NONE
+    nodes = [named_in_facet(item) for item in symlinks if isinstance(item, dict)]
+    return frozenset(node.key for node in nodes if node) - {key}
 
 
 def _groups(others: dict[UUID, frozenset[UUID]]) -> Iterable[list[UUID]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -32,7 +33,13 @@ class Node(NamedTuple):
     @property
     def key(self) -> NodeId:
         """The key in the store, which needs no table to look it up in."""
-        return UUID(bytes=hashlib.md5("\t".join(self).encode(), usedforsecurity=False).digest())
+        return _key(self)
+
+
+# Producers name the same things again and again; a hundred thousand of them are about 50 MB.
+@lru_cache(maxsize=100_000)
+def _key(node: Node) -> NodeId:
+    return UUID(bytes=hashlib.md5("\t".join(node).encode(), usedforsecurity=False).digest())
 
 
 def named_in_facet(item: Mapping[str, Any]) -> Node | None:
@@ -40,9 +47,14 @@ def named_in_facet(item: Mapping[str, Any]) -> Node | None:
     namespace, name = item.get("namespace"), item.get("name")
     if not (isinstance(namespace, str) and isinstance(name, str) and namespace and name):
         return None
-    if len((namespace + name).encode()) > LONGEST_NAME_BYTES:
-        return None
-    return Node("dataset", namespace, name)
+    return None if is_too_long(namespace, name) else Node("dataset", namespace, name)
+
+
+def is_too_long(namespace: str, name: str) -> bool:
+    """Whether the store cannot keep a node of this name."""
+    letters = len(namespace) + len(name)
+    # A letter has at most four bytes: most names need no counting.
+    return letters * 4 > LONGEST_NAME_BYTES and len((namespace + name).encode()) > LONGEST_NAME_BYTES
 
 
 def parse_node_id(text: str) -> tuple[Node, ...]:

@@ -28,7 +28,11 @@ _LONGEST_SOCKET_BYTES = 100
 _HOUR_SECONDS = 3600.0
 _SETTINGS = (
     "max_connections=200",
-    "shared_buffers=64MB",
+    # Memory that is used when there is that much data, and not before.
+    "shared_buffers=256MB",
+    # After a checkpoint each page that is touched is logged whole: the fewer of them the less is written.
+    "max_wal_size=2GB",
+    "checkpoint_timeout=15min",
     "timezone=UTC",
     "log_timezone=UTC",
     "log_checkpoints=off",

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from lineage.errors import HeadwaterError
-from lineage.graph.nodes import LONGEST_NAME_BYTES
+from lineage.graph.nodes import LONGEST_NAME_BYTES, is_too_long
 
 MOST_BYTES = 16 * 2**20
 # What can be written as fast JSON; Postgres would keep more.
@@ -189,7 +189,7 @@ def _named(value: object, path: str) -> Iterator[Fault]:
         return
     for key in ("namespace", "name"):
         yield from _text(value, key, path)
-    if len((value["namespace"] + value["name"]).encode()) > LONGEST_NAME_BYTES:
+    if is_too_long(value["namespace"], value["name"]):
         yield Fault(path, f"has a namespace and name of more than {LONGEST_NAME_BYTES:,} bytes")
     yield from _facets(value, "facets", path)
     yield from _schema(value.get("facets", {}).get("schema", {}), f"{path}.facets.schema")

@@ -253,8 +253,18 @@ on conflict (node_id) do update set
     facets = case when excluded.created_at > known.updated_at then known.facets || excluded.facets
                   else latest_facets(known.facets, excluded.facets) end,
     created_at = least(known.created_at, excluded.created_at),
-    updated_at = greatest(known.updated_at, excluded.updated_at),
-    changed = pg_current_xact_id();
+    updated_at = greatest(known.updated_at, excluded.updated_at);
+
+-- name: insert_graph_change
+insert into graph_change (nodes) values (%(nodes)b::uuid[]) returning change_id;
+
+-- name: trim_graph_changes
+-- What changed last stays, a million nodes of it; to read more than that is to read the graph.
+delete from graph_change where changed < (
+    select max(changed) from (
+        select changed, sum(cardinality(nodes)) over (order by changed desc) as total from graph_change
+    ) as newest where total > 1000000
+);
 
 -- name: known_graph_facets
 select digest from graph_facet where digest = any(%(digests)b::uuid[]);
@@ -309,7 +319,9 @@ insert into graph_columns as known (job, dataset, seen_at, digest)
 select job, dataset, seen_at, digest
 from json_to_recordset(%(rows)s::json) as seen (job uuid, dataset uuid, seen_at timestamptz, digest uuid)
 on conflict (job, dataset) do update set
-    seen_at = excluded.seen_at, digest = excluded.digest, changed = pg_current_xact_id()
+    seen_at = excluded.seen_at, digest = excluded.digest,
+    -- To say the same again is no change for those who read it.
+    changed = case when known.digest = excluded.digest then known.changed else pg_current_xact_id() end
 where (excluded.seen_at, excluded.digest) > (known.seen_at, known.digest);
 
 -- name: refresh_graph_edges
@@ -338,9 +350,18 @@ where ctid = any(array(
 -- name: graph_horizon
 -- What commits from now on is at or after the horizon, or was already running.
 -- The newest stand at the end of an index; to ask whether any is new enough may read them all.
+-- Edges come and go only where a job is touched. `forgotten`: not all of the changes since then are on record any more.
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
-       coalesce((select changed from graph_edge order by changed desc limit 1) >= %(since)s::xid8, false)
-           or coalesce((select changed from graph_node order by changed desc limit 1) >= %(since)s::xid8, false) as changed;
+       (select changed from graph_change order by changed desc limit 1) >= %(since)s::xid8 as changed,
+       (select changed from graph_change order by changed limit 1) > %(since)s::xid8 as forgotten;
+
+-- name: current_graph_edges
+select job, dataset, is_output from graph_edge where current;
+
+-- name: graph_nodes
+select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks,
+       coalesce(hidden_at >= updated_at, false) as hidden
+from graph_node;
 
 -- name: changed_graph_edges
 select job, dataset, is_output, current from graph_edge where changed >= %(since)s::xid8;
@@ -348,7 +369,8 @@ select job, dataset, is_output, current from graph_edge where changed >= %(since
 -- name: changed_graph_nodes
 select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks,
        coalesce(hidden_at >= updated_at, false) as hidden
-from graph_node where changed >= %(since)s::xid8;
+from graph_node
+where node_id = any(array(select distinct unnest(nodes) from graph_change where changed >= %(since)s::xid8));
 
 -- name: nodes_as_of
 select node_id from graph_node where node_id = any(%(ids)s::uuid[]) and created_at <= %(time)s;
@@ -531,10 +553,16 @@ insert into graph_namespace (name, hidden_at) values (%(name)s, now())
 on conflict (name) do update set hidden_at = now(), updated_at = now();
 
 -- name: hide_nodes_of_namespace
-update graph_node set hidden_at = now(), changed = pg_current_xact_id() where namespace = %(name)s;
+with hidden as (
+    update graph_node set hidden_at = now() where namespace = %(name)s returning node_id
+)
+insert into graph_change (nodes) select array_agg(node_id) from hidden having count(*) > 0;
 
 -- name: hide_nodes
-update graph_node set hidden_at = now(), changed = pg_current_xact_id() where node_id = any(%(ids)s::uuid[]);
+with hidden as (
+    update graph_node set hidden_at = now() where node_id = any(%(ids)s::uuid[]) returning node_id
+)
+insert into graph_change (nodes) select array_agg(node_id) from hidden having count(*) > 0;
 
 -- name: sources
 -- Those that somebody declared, and those that facets of datasets name.
@@ -571,7 +599,7 @@ on conflict (node_id, field, tag) do update set removed = excluded.removed, said
 
 -- name: touch_node
 -- Readers that keep the graph in memory tell it anew.
-update graph_node set changed = pg_current_xact_id() where node_id = %(node)s;
+insert into graph_change (nodes) values (array[%(node)s::uuid]);
 
 -- name: tagged
 select node_id, field, tag, removed from graph_tagged where node_id = any(%(ids)s::uuid[]) order by said_at, tag;

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from lineage.errors import DatabaseError
@@ -21,6 +21,9 @@ from lineage.store.queries import sql
 from lineage.versions import FileVersion, Version, files_from_json, files_to_json
 
 Row = DictRow
+
+# Rows that a stream fetches at a time.
+_STREAMED = 10_000
 
 
 class Store:
@@ -57,6 +60,12 @@ class Store:
     def row(self, query: str, /, **parameters: Any) -> Row | None:
         """The first row of the named query, None if there is none."""
         return self._execute(query, parameters).fetchone()
+
+    def stream(self, query: str, /, **parameters: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of the named query as plain tuples, fetched a few at a time: for those too many to hold."""
+        with self.transaction(), self._connection.cursor(query, binary=True, row_factory=tuple_row) as cursor:
+            cursor.itersize = _STREAMED
+            yield from cursor.execute(sql(query), parameters)
 
     def run(self, query: str, /, **parameters: Any) -> int:
         """Execute the named statement; returns the number of rows it touched."""

@@ -152,3 +152,21 @@ def in_job(job, inputs, outputs):
         "inputs": [_dataset(name, {}) for name in inputs],
         "outputs": [_dataset(name, {}) for name in outputs],
     }
+
+
+def test_who_looks_after_more_changes_than_are_kept_reads_everything(store):
+    """The notes of changes are trimmed; a graph in memory that is older than they are is read anew, and is right."""
+    drawn(store, [in_job("load", [], ["a"])], [1])
+    index = loaded(store)
+    with store.transaction():
+        receive_events(store, [in_job("pack", ["a"], ["b"])])
+    for _ in range(2):
+        store._connection.execute(
+            "insert into graph_change (nodes) select array_agg(gen_random_uuid()) from generate_series(1, 600000)"
+        )
+
+    assert store.run("trim_graph_changes") > 0
+    index.refresh(store)
+
+    assert neighbours(index) == neighbours(loaded(store))
+    assert [entry.node.name for entry in index.listed("job")] == ["load", "pack"]
