@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
 
 from lineage.doors.asking import ColumnLineage, Index, Pool, Time, json_answer, refusal
@@ -80,4 +80,4 @@ def get_column_lineage(
     if not candidates(node_id):
         return refusal(400, f"nodeId {node_id!r} is not datasetField:NAMESPACE:DATASET:FIELD, dataset:… or job:….")
     asked = Asked(node_id, depth, downstream, indirect, limit)
-    return JSONResponse(pool.use(lambda store: read_column_lineage(store, index, columns, asked)))
+    return json_answer(orjson.dumps(pool.use(lambda store: read_column_lineage(store, index, columns, asked))))

@@ -1,19 +1,22 @@
-"""The current column lineage in memory: which columns feed which, as jobs said last.
+"""The current column lineage: which columns feed which, as jobs said last.
 
-It is refreshed as `lineage.graph.index` is, and holds only what is current: history does not slow it.
+It is read dataset by dataset where questions lead, and stays in memory until it changes. Only what is current is read:
+history does not slow it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from lineage.graph.nodes import named_in_facet
-from lineage.store import Row, Store
+from lineage.store import Store
 
 _EVERYTHING = "0"
+# About 100 MB of them.
+_MOST_FEEDS = 200_000
 
 
 class Column(NamedTuple):
@@ -37,16 +40,12 @@ class Feed(NamedTuple):
 
 
 class ColumnIndex:
-    """The column lineage of one store, for many threads: refresh and read it in one `with` block."""
+    """What was asked of one store's column lineage, for many threads: refresh, load and read in one `with` block."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._since = _EVERYTHING
-        # Dataset -> job -> what it said of the columns that it writes there.
-        self._said: dict[UUID, dict[UUID, list[Feed]]] = {}
-        self._datasets: dict[UUID, dict[UUID, None]] = {}
-        self._into: dict[Column, list[Feed]] = {}
-        self._out: dict[Column, list[Feed]] = {}
+        self._forget()
 
     def __enter__(self) -> ColumnIndex:
         self._lock.acquire()
@@ -56,43 +55,72 @@ class ColumnIndex:
         self._lock.release()
 
     def refresh(self, store: Store) -> None:
-        """Take in what was committed since."""
+        """Forget what has changed since, and everything where that has become much."""
         row = store.row("graph_columns_horizon", since=self._since)
         assert row is not None
+        if self._count > _MOST_FEEDS:
+            self._forget()
         if row["changed"]:
-            for changed in store.rows("changed_graph_columns", since=self._since):
-                self._take(changed)
-            self._since = row["horizon"]
+            for changed in store.rows("changed_graph_columns", since=self._since) if self._into else ():
+                self._into.pop(changed["dataset"], None)
+            # Anything may feed a new column.
+            self._out.clear()
+        self._since = row["horizon"]
 
-    def into(self, column: Column) -> list[Feed]:
-        """What feeds a column."""
-        return self._into.get(column, [])
+    def load(self, store: Store, datasets: Iterable[UUID]) -> None:
+        """Read what feeds the columns of these datasets, where that is not known."""
+        if lacking := {key for key in datasets if key not in self._into}:
+            feeds: dict[UUID, list[Feed]] = {key: [] for key in lacking}
+            for row in store.rows("columns_into", datasets=[*lacking]):
+                feeds[row["dataset"]] += _feeds(row["dataset"], row["body"])
+            for key, found in feeds.items():
+                self._into[key] = _by_name((feed.destination.name, feed) for feed in found)
+                self._count += len(found)
 
-    def out_of(self, column: Column) -> list[Feed]:
-        """What a column feeds."""
-        return self._out.get(column, [])
+    def load_readers(self, store: Store, datasets: Iterable[UUID]) -> None:
+        """Read what the columns of these datasets feed, where that is not known."""
+        if lacking := {key for key in datasets if key not in self._out}:
+            rows = store.rows("columns_out_of", datasets=[*lacking])
+            readers = {row["dataset"] for row in rows}
+            self.load(store, readers)
+            found: dict[UUID, list[Feed]] = {key: [] for key in lacking}
+            for feed in (feed for key in readers for feeds in self._into[key].values() for feed in feeds):
+                if feed.origin.dataset in found:
+                    found[feed.origin.dataset].append(feed)
+            for key, feeds in found.items():
+                self._out[key] = _by_name((feed.origin.name, feed) for feed in feeds)
+                self._count += len(feeds)
+
+    def into(self, column: Column) -> Sequence[Feed]:
+        """What feeds a column of a dataset that is loaded."""
+        return self._into[column.dataset].get(column.name, ())
+
+    def out_of(self, column: Column) -> Sequence[Feed]:
+        """What a column feeds, of a dataset whose readers are loaded."""
+        return self._out[column.dataset].get(column.name, ())
 
     def written(self, dataset: UUID) -> list[Column]:
-        """The columns of a dataset that something is known to feed."""
-        said = self._said.get(dataset, {})
-        return list(dict.fromkeys(feed.destination for feeds in said.values() for feed in feeds))
+        """The columns of a dataset that something is known to feed; the dataset is loaded."""
+        return [Column(dataset, name) for name in self._into[dataset]]
 
-    def written_by(self, job: UUID) -> list[Column]:
-        """The columns that a job writes."""
-        feeds = (feed for dataset in self._datasets.get(job, ()) for feed in self._said[dataset][job])
-        return list(dict.fromkeys(feed.destination for feed in feeds))
+    def _forget(self) -> None:
+        # Dataset -> column -> what feeds it, and what it feeds.
+        self._into: dict[UUID, dict[str, list[Feed]]] = {}
+        self._out: dict[UUID, dict[str, list[Feed]]] = {}
+        self._count = 0
 
-    def _take(self, row: Row) -> None:
-        job, dataset = row["job"], row["dataset"]
-        said = self._said.setdefault(dataset, {})
-        for feed in said.get(job, ()):
-            self._into[feed.destination].remove(feed)
-            self._out[feed.origin].remove(feed)
-        said[job] = list(_feeds(dataset, row["body"]))
-        self._datasets.setdefault(job, {})[dataset] = None
-        for feed in said[job]:
-            self._into.setdefault(feed.destination, []).append(feed)
-            self._out.setdefault(feed.origin, []).append(feed)
+
+def columns_written_by(store: Store, job: UUID) -> list[Column]:
+    """The columns that a job writes."""
+    rows = store.rows("columns_of_job", job=job)
+    return list(dict.fromkeys(feed.destination for row in rows for feed in _feeds(row["dataset"], row["body"])))
+
+
+def _by_name(feeds: Iterable[tuple[str, Feed]]) -> dict[str, list[Feed]]:
+    found: dict[str, list[Feed]] = {}
+    for name, feed in feeds:
+        found.setdefault(name, []).append(feed)
+    return found
 
 
 def _feeds(dataset: UUID, facet: Mapping[str, Any]) -> Iterator[Feed]:

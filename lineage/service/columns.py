@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from lineage.errors import NotFoundError
-from lineage.graph.columns import Column, ColumnIndex, Feed
-from lineage.graph.index import GraphIndex
+from lineage.graph.columns import Column, ColumnIndex, Feed, columns_written_by
+from lineage.graph.index import Entry, GraphIndex
 from lineage.graph.nodes import Node, parse_node_id
 from lineage.service.graph import find_node
 from lineage.service.marquez import Json
@@ -52,45 +52,63 @@ def read_column_lineage(store: Store, index: GraphIndex, columns: ColumnIndex, a
         columns.refresh(store)
         # Afterwards: the datasets that columns name are then there.
         index.refresh(store)
-        flows = _Flows(index, columns, asked)
+        flows = _Flows(store, index, columns, asked)
         found, is_partial = _walk(flows, _starts(flows, candidates(asked.node_id)), asked)
-        drawn = _Drawn(store, flows, found)
+        drawn = _Drawn(flows, found)
         return {"graph": [drawn.node(column) for column in found], "isPartial": is_partial}
 
 
 class _Flows:
     """The feeds that are asked about; of a dataset with several names all are one, by its own name's key."""
 
-    def __init__(self, index: GraphIndex, columns: ColumnIndex, asked: Asked) -> None:
-        self.index, self.columns, self._asked = index, columns, asked
+    def __init__(self, store: Store, index: GraphIndex, columns: ColumnIndex, asked: Asked) -> None:
+        self.store, self.index, self._columns, self._asked = store, index, columns, asked
+
+    def load(self, columns: Iterable[Column]) -> None:
+        """Read what feeds these columns."""
+        self._columns.load(self.store, self._keys(columns))
+
+    def load_readers(self, columns: Iterable[Column]) -> None:
+        """Read what these columns feed."""
+        self._columns.load_readers(self.store, self._keys(columns))
 
     def into(self, column: Column) -> list[Feed]:
-        """What feeds a column."""
-        return self._all(column, self.columns.into)
+        """What feeds a column that is loaded."""
+        return self._all(column, self._columns.into)
 
     def out_of(self, column: Column) -> list[Feed]:
-        """What a column feeds."""
-        return self._all(column, self.columns.out_of)
+        """What a column feeds whose readers are loaded."""
+        return self._all(column, self._columns.out_of)
+
+    def written(self, entry: Entry) -> list[Column]:
+        """The columns of a dataset that something feeds."""
+        self._columns.load(self.store, entry.keys)
+        return [*dict.fromkeys(self.own(column) for key in entry.keys for column in self._columns.written(key))]
 
     def own(self, column: Column) -> Column:
         """The column by its dataset's own name."""
-        return Column(self.index.of_key(column.dataset).keys[0], column.name)
+        own = self.index.of_key(column.dataset).keys[0]
+        return column if own is column.dataset else Column(own, column.name)
 
-    def _all(self, column: Column, find: Callable[[Column], list[Feed]]) -> list[Feed]:
+    def _keys(self, columns: Iterable[Column]) -> list[UUID]:
+        return [key for dataset in {column.dataset for column in columns} for key in self.index.of_key(dataset).keys]
+
+    def _all(self, column: Column, find: Callable[[Column], Sequence[Feed]]) -> list[Feed]:
         keys = self.index.of_key(column.dataset).keys
         feeds = (feed for key in keys for feed in find(Column(key, column.name)) if self._asked.counts(feed))
-        return [feed._replace(origin=self.own(feed.origin), destination=self.own(feed.destination)) for feed in feeds]
+        return [Feed(self.own(feed.origin), self.own(feed.destination), feed.transformations) for feed in feeds]
 
 
 def _starts(flows: _Flows, meant: Sequence[tuple[Node, str | None]]) -> list[Column]:
     entry = find_node(flows.index, [node for node, _ in meant])
     field = next((name for node, name in meant if flows.index.find(node) is entry), None)
     if entry.node.kind == "job":
-        return [*dict.fromkeys(map(flows.own, flows.columns.written_by(entry.keys[0])))]
-    written = [*dict.fromkeys(flows.own(column) for key in entry.keys for column in flows.columns.written(key))]
+        return [*dict.fromkeys(map(flows.own, columns_written_by(flows.store, entry.keys[0])))]
+    written = flows.written(entry)
     if field is None:
         return written
     start = Column(entry.keys[0], field)
+    flows.load_readers([start])
     if not (flows.into(start) or flows.out_of(start)):
         near = tuple(difflib.get_close_matches(field, [column.name for column in written], n=3))
         hint = f"; the nearest that is known is {near[0]!r}" if near else ""
@@ -101,14 +119,13 @@ def _starts(flows: _Flows, meant: Sequence[tuple[Node, str | None]]) -> list[Col
 def _walk(flows: _Flows, starts: Sequence[Column], asked: Asked) -> tuple[list[Column], bool]:
     found = dict.fromkeys(starts[: asked.limit])
     is_partial = len(starts) > asked.limit
-    ways: list[Callable[[Column], Iterable[Column]]] = [lambda column: (feed.origin for feed in flows.into(column))]
+    ways: list[Callable[[Sequence[Column]], Iterable[Column]]] = [lambda columns: _origins(flows, columns)]
     if asked.downstream:
-        ways.append(lambda column: (feed.destination for feed in flows.out_of(column)))
+        ways.append(lambda columns: _destinations(flows, columns))
     for near in ways:
         frontier, seen = [*starts], set(starts)
         for _ in range(asked.depth):
-            reached = dict.fromkeys(other for column in frontier for other in near(column))
-            frontier = [column for column in reached if column not in seen]
+            frontier = [column for column in dict.fromkeys(near(frontier)) if column not in seen]
             fresh = [column for column in frontier if column not in found]
             room = asked.limit - len(found)
             is_partial = is_partial or len(fresh) > room
@@ -119,17 +136,33 @@ def _walk(flows: _Flows, starts: Sequence[Column], asked: Asked) -> tuple[list[C
     return [*found], is_partial
 
 
+def _origins(flows: _Flows, columns: Sequence[Column]) -> Iterator[Column]:
+    flows.load(columns)
+    return (feed.origin for column in columns for feed in flows.into(column))
+
+
+def _destinations(flows: _Flows, columns: Sequence[Column]) -> Iterator[Column]:
+    flows.load_readers(columns)
+    return (feed.destination for column in columns for feed in flows.out_of(column))
+
+
 class _Drawn:
     """Columns as JSON: each with its type, what feeds it, and its edges to the others."""
 
-    def __init__(self, store: Store, flows: _Flows, found: Sequence[Column]) -> None:
-        self._flows, self._chosen = flows, set(found)
-        rows = store.rows("graph_fields", ids=list({column.dataset for column in found}))
+    def __init__(self, flows: _Flows, found: Sequence[Column]) -> None:
+        flows.load(found)
+        self._index = flows.index
+        self._feeds = {column: flows.into(column) for column in found}
+        self._out: dict[Column, list[Feed]] = {column: [] for column in found}
+        for feed in (feed for feeds in self._feeds.values() for feed in feeds):
+            if feed.origin in self._out:
+                self._out[feed.origin].append(feed)
+        rows = flows.store.rows("graph_fields", ids=list({column.dataset for column in found}))
         self._types: dict[UUID, dict[str, Any]] = {row["node_id"]: _types(row["fields"]) for row in rows}
 
     def node(self, column: Column) -> Json:
         """A column as a node of the graph."""
-        feeds = self._flows.into(column)
+        feeds = self._feeds[column]
         _, namespace, dataset = self._named(column)
         data = {
             "namespace": namespace,
@@ -140,12 +173,12 @@ class _Drawn:
             **_transformation(feeds),
             "inputFields": [self._input(feed) for feed in feeds],
         }
-        into = [self._edge(feed) for feed in feeds if feed.origin in self._chosen]
-        out = [self._edge(feed) for feed in self._flows.out_of(column) if feed.destination in self._chosen]
+        into = [self._edge(feed) for feed in feeds if feed.origin in self._feeds]
+        out = [self._edge(feed) for feed in self._out[column]]
         return {"id": self._id(column), "type": "DATASET_FIELD", "data": data, "inEdges": into, "outEdges": out}
 
     def _named(self, column: Column) -> Node:
-        return self._flows.index.of_key(column.dataset).node
+        return self._index.of_key(column.dataset).node
 
     def _id(self, column: Column) -> str:
         _, namespace, name = self._named(column)

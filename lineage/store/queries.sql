@@ -454,7 +454,19 @@ select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
        coalesce((select changed from graph_columns order by changed desc limit 1) >= %(since)s::xid8, false) as changed;
 
 -- name: changed_graph_columns
-select c.job, c.dataset, f.body from graph_columns c join graph_facet f using (digest) where c.changed >= %(since)s::xid8;
+select distinct dataset from graph_columns where changed >= %(since)s::xid8;
+
+-- name: columns_into
+select dataset, body from graph_columns join graph_facet using (digest)
+where dataset = any(%(datasets)s::uuid[]) order by dataset, job;
+
+-- name: columns_out_of
+-- Of which datasets columns may come from these: whatever a job's columns name it was seen to read.
+select distinct c.dataset from graph_edge e join graph_columns c on c.job = e.job
+where e.dataset = any(%(datasets)s::uuid[]) and not e.is_output;
+
+-- name: columns_of_job
+select dataset, body from graph_columns join graph_facet using (digest) where job = %(job)s order by dataset;
 
 -- name: graph_fields
 select n.node_id, f.body->'fields' as fields

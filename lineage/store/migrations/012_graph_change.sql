@@ -11,3 +11,6 @@ create table graph_change (
 create index graph_change_changed on graph_change (changed);
 -- Who read the graph before the oldest row here has to read all of it.
 insert into graph_change (nodes) values ('{}');
+
+-- What feeds the columns of a dataset is read when it is asked for.
+create index graph_columns_by_dataset on graph_columns (dataset);
