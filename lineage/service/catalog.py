@@ -18,6 +18,7 @@ from lineage.service.marquez import (
     Json,
     facets_json,
     job_version_json,
+    json_bytes,
     namespace_json,
     run_io_json,
     run_json,
@@ -67,7 +68,7 @@ def read_job(store: Store, index: GraphIndex, job: Node) -> bytes:
         entry = find_node(index, [job])
         described = describe_whole(store, entry)
     runs = _runs(store, store.rows("job_runs", job=entry.keys[0], limit=_LATEST_RUNS, offset=0))
-    return b'%s,"latestRuns":%s}' % (described[:-1], orjson.dumps(runs))
+    return b'%s,"latestRuns":%s}' % (described[:-1], json_bytes(runs))
 
 
 def list_all_jobs(store: Store, index: GraphIndex, page: Page) -> bytes:
@@ -163,7 +164,7 @@ def _jobs(store: Store, index: GraphIndex, jobs: Sequence[Entry]) -> bytes:
     for row in store.rows("latest_runs", ids=[*runs], limit=_LATEST_RUNS):
         runs[row["job_id"]].append(run_json(row))
     return b",".join(
-        b'%s,"latestRuns":%s}' % (described[:-1], orjson.dumps(runs[job.keys[0]]))
+        b'%s,"latestRuns":%s}' % (described[:-1], json_bytes(runs[job.keys[0]]))
         for job, described in zip(jobs, describe(store, index, jobs), strict=True)
     )
 

@@ -11,7 +11,7 @@ import orjson
 from lineage.errors import NotFoundError
 from lineage.graph.index import Direction, Entry, GraphIndex
 from lineage.graph.nodes import Node
-from lineage.service.marquez import Json, dataset_json, job_json
+from lineage.service.marquez import Json, dataset_json, job_json, json_bytes
 from lineage.store import Row, Store
 
 # Looking for the nearest names compares with each: more than these would be slow.
@@ -151,7 +151,7 @@ def _render(store: Store, entries: Sequence[Entry], leave_out: Sequence[str] = (
         (jobs.get(row["node_id"]) or datasets[row["node_id"]])["tagged"].append(row)
     fill_facets(store, [row["facets"] for row in datasets.values()])
     return [
-        orjson.dumps(_job(entry, jobs) if entry.node.kind == "job" else _dataset(entry, datasets)) for entry in entries
+        json_bytes(_job(entry, jobs) if entry.node.kind == "job" else _dataset(entry, datasets)) for entry in entries
     ]
 
 

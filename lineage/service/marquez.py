@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from lineage.graph.nodes import Node
 
@@ -18,6 +21,15 @@ _STATES = {
     "FAIL": "FAILED",
     "ABORT": "ABORTED",
 }
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as JSON; facets may hold whole numbers of any length."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # Whole numbers of more than 64 bits.
+        return json.dumps(value, ensure_ascii=False).encode()
 
 
 def transitions(state: str) -> list[str]:

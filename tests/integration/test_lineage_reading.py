@@ -402,3 +402,14 @@ def test_datasets_are_joined_over_their_jobs(client, space):
     assert len(edges(types="DATASET,JOB")) == len(edges()) == 5
     get(client, "/lineage", status=400, nodeId=f"dataset:{space}:c", types="TABLE")
     get(client, "/lineage", status=400, nodeId=f"dataset:{space}:c", types="JOB", asOf="2013-03-01T00:00:00Z")
+
+
+def test_whole_numbers_of_any_length(client, space):
+    """Facets that nobody knows come back as they were sent, also in the graph and with the job's runs."""
+    facet = {"counted": 2**70, "_producer": "https://example.org/test"}
+    send(client, space, "load", outputs=[dataset(space, "t", shop=facet)], shop=facet)
+
+    graph = {item["type"]: item["data"] for item in get(client, "/lineage", nodeId=f"dataset:{space}:t")["graph"]}
+
+    assert graph["DATASET"]["facets"]["shop"] == graph["JOB"]["latestRun"]["facets"]["shop"] == facet
+    assert get(client, place(space, "jobs", "load"))["latestRuns"][0]["facets"]["shop"] == facet
