@@ -68,6 +68,12 @@ def written_event(run: UUID, job: Node, dataset: Node, said: DatasetDeclaration)
     return _run_event(run, job, "OTHER", _now(), outputs=[{**_named(dataset), "facets": _dataset_facets(said)}])
 
 
+def node_event(node: Node, facets: Event, time: str) -> Event:
+    """A DatasetEvent or JobEvent of a time that says that a node is there, with these facets."""
+    kind = "JobEvent" if node.kind == "job" else "DatasetEvent"
+    return _event(kind, time, **{node.kind: {**_named(node), "facets": facets}})
+
+
 def job_event(job: Node, said: JobDeclaration) -> Event:
     """A JobEvent of now that says what the job is, reads and writes."""
     return _event("JobEvent", _now(), job={**_named(job), "facets": _job_facets(said)}, **_ends(said))

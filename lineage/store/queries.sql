@@ -441,6 +441,47 @@ cross join lateral (
     order by (r.settled and coalesce(r.ended_at, r.created_at) <= %(time)s) desc, r.updated_at desc, run_id limit 1
 ) speaker;
 
+-- name: speakers
+-- The runs whose edges are current, as refresh_graph_edges chooses them; of what only JobEvents say, `designed`.
+select asked.job, speaker.run_id, speaker.designed
+from unnest(%(jobs)s::uuid[]) as asked (job)
+cross join lateral (
+    select run_id, designed from graph_run r
+    where r.job = asked.job and r.has_io
+    order by settled desc, updated_at desc, run_id limit 1
+) speaker;
+
+-- name: events_of_runs
+-- As far as they are of these jobs (of any where that is null). Found by their moments, for run ids are in no index; the
+-- run of a JobEvent is only the graph's.
+select e.event_id, e.event_time, e.body
+from jsonb_to_recordset(%(runs)s) as asked (run_id uuid, job uuid)
+join graph_run r on r.run_id = asked.run_id and (asked.job is null or r.job = asked.job)
+join graph_node j on j.node_id = r.job
+cross join lateral (
+    select event_id, event_time, body from event
+    where event_time between r.created_at and r.updated_at
+      and case when r.designed then kind = 'job' else lower(run_id) = r.run_id::text end
+    offset 0
+) e
+where e.body #>> '{job,name}' = j.name and e.body #>> '{job,namespace}' = j.namespace
+  and (%(until)s::timestamptz is null or e.event_time <= %(until)s)
+order by e.event_time, e.event_id;
+
+-- name: events_about
+-- The JobEvents and DatasetEvents of these moments about these nodes.
+select e.event_id, e.event_time, e.body
+from jsonb_to_recordset(%(said)s) as asked (kind text, namespace text, name text, time timestamptz)
+join event e on e.event_time = asked.time and e.kind = asked.kind
+where e.body #>> array[asked.kind, 'name'] = asked.name and e.body #>> array[asked.kind, 'namespace'] = asked.namespace
+  and (%(until)s::timestamptz is null or e.event_time <= %(until)s)
+order by e.event_time, e.event_id;
+
+-- name: graph_nodes
+select node_id, kind, namespace, name, facets, created_at, updated_at
+from graph_node where node_id = any(%(ids)s::uuid[])
+order by kind, namespace, name;
+
 -- name: facets_of_io
 select i.run_id, i.job, i.dataset, i.is_output, i.facets, i.seen_at, j.namespace as job_namespace, j.name as job_name,
        r.state
