@@ -71,6 +71,10 @@ def _verb(name: str) -> Verb:
         from orchestration.questions import QUESTIONS
 
         return QUESTIONS[name]
+    if name == "graph":
+        from orchestration.graphing import graph
+
+        return graph
     if name in ("where", "excluded"):
         from orchestration.rows import ROWS
 
@@ -100,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pipeline_verbs(verbs)
     _add_tracing_verbs(verbs)
     _add_questions(verbs)
+    _add_graph(verbs)
     _add_lineage_verbs(verbs)
     _add_serving_verbs(verbs)
     return parser
@@ -234,6 +239,29 @@ def _add_questions(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _json(form)
 
 
+def _add_graph(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "draw what a thing comes from and goes into"
+    graph = _add(verbs, "graph", text, "headwater graph flights.features --depth 4")
+    graph.add_argument(
+        "name",
+        metavar="NODE",
+        help="flights.features, flights.features[2013-03]@current (the graph of runs), or a node's id: "
+        "dataset:NAMESPACE:NAME, job:NAMESPACE:NAME, run:UUID",
+    )
+    graph.add_argument("--depth", type=_count, default=20, metavar="N", help="how many edges far (20)")
+    ways = ("upstream", "downstream", "both")
+    graph.add_argument(
+        "--direction", choices=ways, default="both", help="what it comes from, goes into, or both (both)"
+    )
+    graph.add_argument("--as-of", metavar="TIME", type=_time, help="as it was: 2013-03-01T12:00:00Z")
+    graph.add_argument("--limit", type=_some, default=2_000, metavar="N", help="how many nodes at most (2000)")
+    form = graph.add_mutually_exclusive_group()
+    forms = ("text", "json", "dot", "mermaid", "openlineage", "prov")
+    form.add_argument("--format", choices=forms, dest="form", default="text", help="how to tell it (text)")
+    form.add_argument("--json", action="store_const", const="json", dest="form", help="the same as --format json")
+    form.add_argument("--dot", action="store_const", const="dot", dest="form", help="the same as --format dot")
+
+
 def _add_lineage_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     lineage = _add(verbs, "lineage", "the events on record", "headwater lineage replay --to http://127.0.0.1:5001")
     actions = lineage.add_subparsers(dest="action", required=True, metavar="replay")
@@ -264,6 +292,12 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is no count; write 0, 1, 2, …")
     return int(text)
+
+
+def _some(text: str) -> int:
+    if not (count := _count(text)):
+        raise argparse.ArgumentTypeError("0 is too few; write 1, 2, 3, …")
+    return count
 
 
 def _parameter(text: str) -> tuple[str, Any]:
