@@ -259,6 +259,21 @@ def test_the_newest_column_lineage_of_a_job_holds(client, chain):
     assert (data["transformationType"], data["transformationDescription"]) == ("IDENTITY", "as it is")
 
 
+def test_what_comes_to_read_a_column_is_told_to_who_asked_before(client, chain):
+    """Answers are kept in parts; a job that is new, or says other things than before, is in the next answer."""
+    asked = {"node": f"datasetField:{chain}:raw:a", "withDownstream": "true"}
+    fields(client, **asked)
+    other = {"fields": {"b": {"inputFields": [column(chain, "raw", "a", SAME)]}}}
+    send(client, chain, "other", [dataset(chain, "raw")], [dataset(chain, "other", columns=other)])
+
+    assert set(fields(client, **asked)) == {"raw:a", "clean:a", "daily:total", "other:b"}
+
+    less = {"fields": {"b": {"inputFields": [column(chain, "raw", "z", SAME)]}}}
+    send(client, chain, "other", [dataset(chain, "raw")], [dataset(chain, "other", columns=less)], second=9)
+
+    assert set(fields(client, **asked)) == {"raw:a", "clean:a", "daily:total"}
+
+
 def test_a_dataset_that_only_columns_name_is_in_the_graph(client, space):
     """As dbt names a seed: no input, and yet what the table comes from."""
     columns = {"fields": {"id": {"inputFields": [column(space, "seed", "id", SAME)]}}}
