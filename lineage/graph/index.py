@@ -205,7 +205,7 @@ class GraphIndex:
     def _load(self, store: Store) -> None:
         # Edges first, here as well; there are too many of both to hold them as rows.
         ends = [(job, dataset, out) for job, dataset, out in store.stream("current_graph_edges")]
-        for key, kind, namespace, name, symlinks, hidden in store.stream("graph_nodes"):
+        for key, kind, namespace, name, symlinks, hidden in store.stream("all_graph_nodes"):
             if others := _other_names(key, symlinks):
                 self._other_names[key] = others
             node = Node(intern(kind), intern(namespace), name)

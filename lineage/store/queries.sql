@@ -358,7 +358,7 @@ select pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
 -- name: current_graph_edges
 select job, dataset, is_output from graph_edge where current;
 
--- name: graph_nodes
+-- name: all_graph_nodes
 select node_id, kind, namespace, name, facets #> '{symlinks,2,identifiers}' as symlinks,
        coalesce(hidden_at >= updated_at, false) as hidden
 from graph_node;
