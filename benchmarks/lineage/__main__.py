@@ -10,8 +10,8 @@ counts. Beside them, in the same database and on the same edges, a recursive que
 outputs, as Marquez does.
 
 Then events from one sender in batches, and one at a time from sixteen; and both again when EVENTS (10,000,000 unless
-told otherwise, put in by COPY; they take about 10 GB and five minutes) more are on record. Events a second and core: the
-wall time that the service and Postgres computed.
+told otherwise, put in by COPY; they take about 10 GB and five minutes) more are on record. Events a second and core:
+the wall time that the service and Postgres computed.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ def main(more: int) -> None:
         with service(Path(name)) as (port, process):
             asked, before, started = Asked(port, chance), resident(process), time.perf_counter()
             get(HTTPConnection("127.0.0.1", port, timeout=600), "/api/v1/search?q=table_1")
-            print(
-                f"\nfirst question {time.perf_counter() - started:.1f} s; {before} MiB before, {resident(process)} after"
-            )
+            spent = time.perf_counter() - started
+            print(f"\nfirst question {spent:.1f} s; {before} MiB before, {resident(process)} after", flush=True)
             tell(f"{LARGE:,} jobs, {count(store, 'graph_run'):,} runs", asked.all(LARGE))
             compare(store, LARGE, 1, 1, chance)
             compare(store, LARGE, DEPTH // 2, 1, chance)

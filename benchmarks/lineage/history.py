@@ -51,7 +51,14 @@ def older_runs(store: Store, runs: int) -> None:
             from older o join graph_io i using (run_id, job)
             """
         )
-        connection.execute("analyze")
+    settle(store)
+
+
+def settle(store: Store) -> None:
+    """What Postgres would do by and by after so much at once; while others are timed it must not."""
+    with connected(store) as connection:
+        connection.autocommit = True
+        connection.execute("vacuum analyze")
 
 
 def older_events(store: Store, more: int) -> None:
@@ -62,10 +69,7 @@ def older_events(store: Store, more: int) -> None:
             copy.set_types(["text", "text", "text", "timestamptz", "uuid", "json"])
             for row in _event_rows(more):
                 copy.write_row(row)
-        connection.execute("analyze event")
-    with connected(store) as connection:
-        connection.autocommit = True
-        connection.execute("checkpoint")
+    settle(store)
 
 
 def _event_rows(more: int) -> Iterator[tuple[object, ...]]:

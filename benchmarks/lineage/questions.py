@@ -45,16 +45,13 @@ class Asked:
         for kind, namespace in (("jobs", ORCHESTRATOR), ("datasets", DATABASE)):
             path = f"/api/v1/namespaces/{quote(namespace, safe='')}/{kind}?limit=100&offset="
             yield self._ask(f"100 {kind} of a list", kind, [f"{path}{self._any(jobs)}" for _ in range(QUESTIONS)])
-        yield self._ask(
-            "search", "results", [f"/api/v1/search?limit=100&q={self._text(jobs)}" for _ in range(QUESTIONS)]
-        )
+        texts = [f"/api/v1/search?limit=100&q={self._text(jobs)}" for _ in range(QUESTIONS)]
+        yield self._ask("search", "results", texts)
 
     def columns(self, jobs: int) -> Spent:
         """What feeds a column, three steps far."""
-        nodes = [
-            f"datasetField:{DATABASE}:{name}:column_{self._chance.randrange(COLUMNS)}"
-            for name in self._late_tables(jobs)
-        ]
+        columns = [f"{name}:column_{self._chance.randrange(COLUMNS)}" for name in self._late_tables(jobs)]
+        nodes = [f"datasetField:{DATABASE}:{column}" for column in columns]
         paths = [f"/api/v1/column-lineage?{urlencode({'nodeId': node, 'depth': 3})}" for node in nodes]
         return self._ask("columns, depth 3", "graph", paths)
 
