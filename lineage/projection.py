@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from lineage.graph.observations import Event, digest_of, observe
+from lineage.graph.observations import Event, digest_of, normal_time, observe
 from lineage.store import Store
 
 # How many old events are drawn at a time.
@@ -63,7 +63,8 @@ def _keep(store: Store, bodies: Sequence[Event]) -> Sequence[Mapping[str, Any]]:
         kinds=["run" if "run" in body else "job" if "job" in body else "dataset" for body in bodies],
         run_ids=[body.get("run", {}).get("runId") for body in bodies],
         event_types=[body.get("eventType") for body in bodies],
-        event_times=[body["eventTime"] for body in bodies],
+        # As the graph has them: Postgres would round what is finer than a microsecond.
+        event_times=[normal_time(body["eventTime"]) for body in bodies],
         digests=[_digest(body) for body in bodies],
         bodies=[_json(body) for body in bodies],
     )
