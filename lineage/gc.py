@@ -88,6 +88,17 @@ def collect(
     return Collected(len(freed), sum(freed.values()), indexes, kept, dry_run)
 
 
+def roots(store: Store) -> dict[str, Sequence[Version]]:
+    """reason -> the versions that stay for it, with all that they came from."""
+    predicted = [recorded_version(store, **row) for row in store.rows("predicted_versions")]
+    return {
+        "current versions": store.all_current(),
+        "bundles with an alias": [version_of(row) for row in store.rows("aliased_bundles")],
+        "predictions": [*predicted, *(version_of(row) for row in store.rows("predicting_bundles"))],
+        "unfinished publications": [version_of(row) for row in store.rows("open_publications")],
+    }
+
+
 def freed_on(store: Store, file: FileVersion) -> date | None:
     """When gc freed these bytes (UTC), if it did; written again since then, they are back all the same."""
     row = store.row("freed_object", md5=file.md5)
@@ -123,15 +134,7 @@ def _stored(folder: Path) -> dict[str, int]:
 def _needed(space: Workspace, also: Mapping[str, Sequence[Version]]) -> dict[str, set[str]]:
     """reason -> the objects that stay for it."""
     store = space.store
-    predicted = [recorded_version(store, **row) for row in store.rows("predicted_versions")]
-    roots: dict[str, Sequence[Version]] = {
-        "current versions": store.all_current(),
-        "bundles with an alias": [version_of(row) for row in store.rows("aliased_bundles")],
-        "predictions": [*predicted, *(version_of(row) for row in store.rows("predicting_bundles"))],
-        "unfinished publications": [version_of(row) for row in store.rows("open_publications")],
-        **also,
-    }
-    needed = {reason: _md5s(store, versions) for reason, versions in roots.items()}
+    needed = {reason: _md5s(store, versions) for reason, versions in {**roots(store), **also}.items()}
     return {**needed, "named by dvc.lock or a .dvc file": tracked_md5s(space.root, space.objects)}
 
 

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
 
@@ -18,6 +19,14 @@ from lineage.errors import HeadwaterError
 from lineage.settings import Settings, read_settings
 
 Verb = Callable[[argparse.Namespace, Settings], int]
+
+_UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,9 +89,7 @@ def _verb(name: str) -> Verb:
 
         return ROWS[name]
     if name == "lineage":
-        from orchestration.resending import lineage
-
-        return lineage
+        return _lineage
     if name == "suite":
         from orchestration.suites import suite
 
@@ -90,6 +97,16 @@ def _verb(name: str) -> Verb:
     from orchestration.verbs import VERBS
 
     return VERBS[name]
+
+
+def _lineage(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.action == "prune":
+        from orchestration.pruning import prune_events
+
+        return prune_events(arguments, settings)
+    from orchestration.resending import resend_events
+
+    return resend_events(arguments, settings)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -264,7 +281,7 @@ def _add_graph(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _add_lineage_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     lineage = _add(verbs, "lineage", "the events on record", "headwater lineage replay --to http://127.0.0.1:5001")
-    actions = lineage.add_subparsers(dest="action", required=True, metavar="replay")
+    actions = lineage.add_subparsers(dest="action", required=True, metavar="replay|prune")
     replay = _add(
         actions,
         "replay",
@@ -278,6 +295,22 @@ def _add_lineage_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser
     replay.add_argument("--after", metavar="PLACE", help="go on where an earlier run ended")
     replay.add_argument("--batch", metavar="N", type=_count, default=100, help="events of one request (100)")
     _json(replay)
+    _add_prune(actions)
+
+
+def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    prune = _add(
+        actions,
+        "prune",
+        "leave old runs and events out of answers, but for what something needs",
+        "headwater lineage prune --older-than 90d; headwater lineage prune --purge 30d",
+    )
+    what = prune.add_mutually_exclusive_group(required=True)
+    what.add_argument("--older-than", metavar="AGE|TIME", type=_moment, help="those from before then: 90d, or a time")
+    what.add_argument("--undo", action="store_true", help="bring back everything that was not purged")
+    what.add_argument("--purge", metavar="AGE|TIME", type=_moment, help="remove for good what was pruned before then")
+    prune.add_argument("--dry-run", action="store_true", help="with --older-than: only say what would be pruned")
+    _json(prune)
 
 
 def _time(text: str) -> datetime:
@@ -286,6 +319,21 @@ def _time(text: str) -> datetime:
     if time := parse_time(text):
         return time
     raise argparse.ArgumentTypeError(f"{text!r} is no time with a zone; write 2013-03-01T12:00:00Z")
+
+
+def _moment(text: str) -> datetime:
+    """A time, or how long ago it was: 90d."""
+    from lineage.service.intake import parse_time
+
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit and number.isascii() and number.isdigit():
+        with suppress(OverflowError):
+            return datetime.now(UTC) - int(number) * unit
+    elif (time := parse_time(text)) and time <= datetime.now(UTC):
+        return time
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no age and no time in the past; write 4w, 90d, 12h, 30m or 45s, or 2026-01-01T00:00:00Z"
+    )
 
 
 def _count(text: str) -> int:

@@ -57,7 +57,7 @@ def gc(arguments: argparse.Namespace, settings: Settings) -> int:
         print(f"waiting for {name} to end", file=sys.stderr, flush=True)
 
     with open_workspace(settings) as space:
-        found = collect(space, also=_rollback_targets(space), dry_run=arguments.dry_run, waiting=say)
+        found = collect(space, also=rollback_targets(space), dry_run=arguments.dry_run, waiting=say)
     if arguments.json:
         _print_json(found.to_json())
     else:
@@ -84,7 +84,7 @@ def export_model(arguments: argparse.Namespace, space: Workspace) -> int:
     return 0
 
 
-def _rollback_targets(space: Workspace) -> dict[str, list[Version]]:
+def rollback_targets(space: Workspace) -> dict[str, list[Version]]:
     """What `headwater models rollback` would go back to: it has no alias any more, and must still be whole."""
     from lineage.tracing.ancestry import recorded_version
     from serving.promotion import champion_before, decisions

@@ -16,7 +16,7 @@ from lineage.store import Store
 _TIMEOUT_SECONDS = 30.0
 
 
-def lineage(arguments: argparse.Namespace, settings: Settings) -> int:
+def resend_events(arguments: argparse.Namespace, settings: Settings) -> int:
     """`headwater lineage replay --to URL`: 0 when the backend took everything, 1 when it refused some for good."""
     wanted = Wanted(arguments.since, arguments.until, arguments.namespace, arguments.after)
     key = os.environ.get("OPENLINEAGE_API_KEY") or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -155,7 +155,17 @@ def read_run(store: Store, run_id: str) -> Json:
     """One run; raises NotFoundError."""
     if (known := run_key(run_id)) and (row := store.row("graph_run", run_id=known)):
         return _runs(store, [row])[0]
-    raise NotFoundError(f"There is no run {run_id!r}; the latest run of a job is in its latestRun.")
+    raise no_run(store, run_id)
+
+
+def no_run(store: Store, run_id: str) -> NotFoundError:
+    """The error that says a run is not there, or was pruned."""
+    if (known := run_key(run_id)) and (row := store.row("pruned_run", run_id=known)):
+        when = f"{row['pruned_at'].astimezone(UTC):%Y-%m-%d}"
+        return NotFoundError(
+            f"Run {run_id!r} was pruned on {when}; `headwater lineage prune --undo` brings back what was not purged."
+        )
+    return NotFoundError(f"There is no run {run_id!r}; the latest run of a job is in its latestRun.")
 
 
 def _jobs(store: Store, index: GraphIndex, jobs: Sequence[Entry]) -> bytes:

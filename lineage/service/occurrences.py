@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from lineage.graph.index import Entry, GraphIndex
+from lineage.retention import retention_horizon
 from lineage.store import Row, Store
 
 
@@ -48,10 +49,13 @@ class Write(NamedTuple):
 
 
 class History:
-    """Who wrote and who read the versions of one dataset, in the order of time."""
+    """Who wrote and who read the versions of one dataset, in the order of time.
 
-    def __init__(self, dataset: Entry) -> None:
-        self.dataset = dataset
+    From before the `horizon` runs were pruned: of those only the last that wrote is there for sure.
+    """
+
+    def __init__(self, dataset: Entry, horizon: datetime | None = None) -> None:
+        self.dataset, self._horizon = dataset, horizon
         self.writes: list[Write] = []
         self.reads: list[tuple[Ran, Made]] = []
         # Where a version was first seen: the place of its facets.
@@ -96,18 +100,22 @@ class History:
             return versions
         if row["version"] is not None:
             return [row["version"]]
-        for write in reversed(self.writes[: bisect_right(self._times, row["at"])]):
+        for place in range(bisect_right(self._times, row["at"]) - 1, -1, -1):
             # What a run writes it did not read.
-            if write.run != Ran(row["run_id"]):
-                return [write.version]
+            if self.writes[place].run != Ran(row["run_id"]):
+                return [None if self._is_doubtful(place) else self.writes[place].version]
         return [None]
+
+    def _is_doubtful(self, place: int) -> bool:
+        """Whether a later write, from before the horizon as well, may have been pruned."""
+        return self._horizon is not None and place + 1 < bisect_left(self._times, self._horizon)
 
 
 class Occurrences:
     """The histories of datasets, each read from the store once. Use it while the index is held."""
 
     def __init__(self, store: Store, index: GraphIndex) -> None:
-        self._store, self._index = store, index
+        self._store, self._index, self._horizon = store, index, retention_horizon(store)
         self._known: dict[Entry, History] = {}
 
     def ask(self, nodes: Sequence[Occurrence]) -> set[Flow]:
@@ -132,7 +140,7 @@ class Occurrences:
             for row in self._store.rows("dataset_history", datasets=[key for entry in lacking for key in entry.keys]):
                 rows[self._index.of_key(row["dataset"])].append(row)
             for entry in lacking:
-                self._known[entry] = History(entry)
+                self._known[entry] = History(entry, self._horizon)
                 self._known[entry].add(rows[entry])
         return [self._known[entry] for entry in wanted]
 

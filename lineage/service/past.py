@@ -1,6 +1,7 @@
 """The graph as it was: around a node, by the runs that spoke for their jobs at a time.
 
-It is read from the runs on record, level by level; nodes are told as they are today.
+It is read from the runs on record, level by level; nodes are told as they are today. Where runs of then were pruned,
+nothing is told: the others alone would draw another graph.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from lineage.errors import NotFoundError
 from lineage.graph.index import Direction, Entry, GraphIndex
 from lineage.graph.nodes import Node
 from lineage.graph.walks import walk
+from lineage.retention import retention_horizon
 from lineage.service.graph import draw, find_node
 from lineage.store import Store
 
@@ -53,10 +55,21 @@ def walk_as_of(
 ) -> tuple[list[Entry], set[Flow], bool]:
     """The nodes, the flows met and whether nodes were left out; the index is held and fresh. NotFoundError as above."""
     start = find_node(index, candidates)
+    _refuse_pruned(store, time)
     if not store.rows("nodes_as_of", ids=start.keys, time=time):
         raise NotFoundError(f"{start.node.id} was not there at {time.isoformat()}; ask for a later time.")
     ask = _asking(store, index, time)
     return walk(ask, start, depth=depth, limit=limit, direction=direction, key=_node)
+
+
+def _refuse_pruned(store: Store, time: datetime) -> None:
+    horizon = retention_horizon(store)
+    if horizon and time < horizon:
+        raise NotFoundError(
+            f"The graph as of {time.isoformat()} was pruned: of runs from before {horizon.isoformat()} only those are "
+            "told that are needed. Ask for a time from then on; `headwater lineage prune --undo` brings back what was "
+            "not purged."
+        )
 
 
 def _node(entry: Entry) -> Node:

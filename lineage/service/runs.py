@@ -13,7 +13,7 @@ from lineage.errors import NotFoundError
 from lineage.graph.index import Direction, GraphIndex
 from lineage.graph.nodes import parse_node_id
 from lineage.graph.walks import walk
-from lineage.service.catalog import run_key
+from lineage.service.catalog import no_run, run_key
 from lineage.service.graph import fill_facets, find_node
 from lineage.service.marquez import Json, run_json, version_json
 from lineage.service.occurrences import Flow, Made, Occurrence, Occurrences, Ran
@@ -91,7 +91,7 @@ def read_upstream_runs(store: Store, index: GraphIndex, run_id: str, *, depth: i
 def _run(store: Store, text: str) -> Ran:
     if (key := run_key(text)) and store.row("graph_run", run_id=key):
         return Ran(key)
-    raise NotFoundError(f"There is no run {text!r}; the latest run of a job is in its latestRun.")
+    raise no_run(store, text)
 
 
 def _behind(node_id: str) -> str | None:

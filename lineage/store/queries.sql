@@ -163,17 +163,17 @@ with cut as (
     select date_trunc('hour', %(after)s::timestamptz, 'UTC') as first, date_trunc('hour', %(before)s::timestamptz, 'UTC') as last
 )
 select coalesce((
-           select sum(total) from event_hour
+           select sum(total - pruned) from event_hour
            where (%(after)s::timestamptz is null or hour >= %(after)s)
              and (%(before)s::timestamptz is null or hour + interval '1 hour' <= %(before)s)
        ), 0)::bigint + (
            select count(*) from event, cut
-           where first < %(after)s and event_time >= %(after)s and event_time < first + interval '1 hour'
+           where pruned_at is null and first < %(after)s and event_time >= %(after)s and event_time < first + interval '1 hour'
              and (%(before)s::timestamptz is null or event_time < %(before)s)
        ) + (
            -- Unless the one hour is cut by both.
            select count(*) from event, cut
-           where last < %(before)s and event_time >= last and event_time < %(before)s
+           where pruned_at is null and last < %(before)s and event_time >= last and event_time < %(before)s
              and (%(after)s::timestamptz is null or first = %(after)s or first <> last)
              and (%(after)s::timestamptz is null or event_time >= %(after)s)
        ) as total;
@@ -198,15 +198,17 @@ select body
 from event
 where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)
+  and pruned_at is null
 order by event_time desc, digest desc
 limit %(limit)s offset %(offset)s;
 
 -- name: events_of_namespace
 select body, count(*) over () as total
 from event
-where %(namespace)s in (body #>> '{job,namespace}', body #>> '{dataset,namespace}')
-   or exists (select from json_array_elements(coalesce(body->'inputs', '[]')) d where d->>'namespace' = %(namespace)s)
-   or exists (select from json_array_elements(coalesce(body->'outputs', '[]')) d where d->>'namespace' = %(namespace)s)
+where pruned_at is null
+  and (%(namespace)s in (body #>> '{job,namespace}', body #>> '{dataset,namespace}')
+       or exists (select from json_array_elements(coalesce(body->'inputs', '[]')) d where d->>'namespace' = %(namespace)s)
+       or exists (select from json_array_elements(coalesce(body->'outputs', '[]')) d where d->>'namespace' = %(namespace)s))
 order by event_time desc, digest desc
 limit %(limit)s offset %(offset)s;
 
@@ -297,7 +299,9 @@ on conflict (run_id, job) do update set
     updated_at = greatest(known.updated_at, excluded.updated_at),
     facets = latest_facets(known.facets, excluded.facets),
     settled = known.settled or excluded.settled,
-    has_io = known.has_io or excluded.has_io;
+    has_io = known.has_io or excluded.has_io,
+    -- What is newer than all that was known brings a pruned run back.
+    pruned_at = case when excluded.updated_at > known.updated_at then null else known.pruned_at end;
 
 -- name: upsert_graph_io
 insert into graph_io as known (run_id, job, dataset, is_output, seen_at, facets)
@@ -306,7 +310,8 @@ from json_to_recordset(%(rows)s::json)
      as seen (run_id uuid, job uuid, dataset uuid, is_output boolean, seen_at timestamptz, facets jsonb)
 on conflict (run_id, job, dataset, is_output) do update set
     seen_at = greatest(known.seen_at, excluded.seen_at),
-    facets = latest_facets(known.facets, excluded.facets);
+    facets = latest_facets(known.facets, excluded.facets),
+    pruned_at = case when excluded.seen_at > known.seen_at then null else known.pruned_at end;
 
 -- name: insert_graph_edges
 insert into graph_edge (job, dataset, is_output)
@@ -407,12 +412,13 @@ from graph_io i
 join graph_node n on n.node_id = i.dataset
 left join graph_run r on r.run_id = i.run_id and r.job = i.job and not r.designed
 where i.dataset = any(%(datasets)s::uuid[]) and (r.run_id is not null or i.is_output)
+  and i.pruned_at is null and r.pruned_at is null
 order by at, i.run_id, i.job;
 
 -- name: graph_runs
 select r.run_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
 from graph_run r join graph_node j on j.node_id = r.job
-where r.run_id = any(%(runs)s::uuid[]) and not r.designed
+where r.run_id = any(%(runs)s::uuid[]) and not r.designed and r.pruned_at is null
 order by r.updated_at, j.node_id;
 
 -- name: io_of_runs
@@ -518,7 +524,7 @@ where n.node_id = any(%(ids)s::uuid[]);
 select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at,
        r.facets
 from graph_run r join graph_node j on j.node_id = r.job
-where r.run_id = any(%(ids)s::uuid[]) and not r.designed
+where r.run_id = any(%(ids)s::uuid[]) and not r.designed and r.pruned_at is null
 order by r.updated_at desc, r.run_id;
 
 -- name: run_io
@@ -531,7 +537,7 @@ order by d.namespace, d.name;
 -- name: job_runs
 select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
 from graph_run r join graph_node j on j.node_id = r.job
-where r.job = %(job)s and not r.designed
+where r.job = %(job)s and not r.designed and r.pruned_at is null
 order by r.updated_at desc, r.run_id
 limit %(limit)s offset %(offset)s;
 
@@ -541,13 +547,13 @@ select r.run_id, j.node_id as job_id, j.namespace, j.name as job, r.state, r.sta
        r.updated_at, '{}'::jsonb as facets
 from graph_node j
 cross join lateral (
-    select * from graph_run where job = j.node_id and not designed order by updated_at desc, run_id limit %(limit)s
+    select * from graph_run where job = j.node_id and not designed and pruned_at is null order by updated_at desc, run_id limit %(limit)s
 ) r
 where j.node_id = any(%(ids)s::uuid[])
 order by r.updated_at desc, r.run_id;
 
 -- name: count_job_runs
-select count(*) as total from graph_run where job = %(job)s and not designed;
+select count(*) as total from graph_run where job = %(job)s and not designed and pruned_at is null;
 
 -- name: dataset_versions
 -- Those that events name, each as it was first written; and of complete runs that named none, one a run.
@@ -562,6 +568,7 @@ from (
     left join graph_run r on r.run_id = i.run_id and r.job = i.job
     left join graph_node j on j.node_id = i.job
     where i.dataset = any(%(ids)s::uuid[]) and i.is_output and (i.facets ? 'version' or r.state = 'COMPLETE')
+      and i.pruned_at is null and r.pruned_at is null
     order by i.facets #>> '{version,2,datasetVersion}', case when i.facets ? 'version' then null else i.run_id end,
              i.seen_at, i.run_id
 ) written
@@ -578,7 +585,7 @@ select j.node_id, j.namespace, j.name, j.facets, j.created_at, j.updated_at, to_
 from graph_node j
 left join lateral (
     select run_id, state, started_at, ended_at, created_at, updated_at, facets from graph_run
-    where job = j.node_id and not designed
+    where job = j.node_id and not designed and pruned_at is null
     order by updated_at desc, run_id limit 1
 ) r on true
 where j.node_id = any(%(ids)s::uuid[]);
@@ -664,7 +671,7 @@ with io as (
            array_agg(i.dataset order by i.dataset) filter (where not i.is_output) as inputs,
            array_agg(i.dataset order by i.dataset) filter (where i.is_output) as outputs
     from graph_run r join graph_io i using (run_id, job)
-    where r.job = %(job)s and r.has_io and r.settled
+    where r.job = %(job)s and r.has_io and r.settled and r.pruned_at is null
     group by r.run_id, r.created_at, r.updated_at
 ), versions as (
     select md5(%(job)s::text || coalesce(inputs::text, '') || coalesce(outputs::text, ''))::uuid as version, inputs, outputs,
@@ -686,7 +693,7 @@ limit %(limit)s offset %(offset)s;
 select j.node_id, count(*) over () as total
 from graph_node j
 cross join lateral (
-    select state from graph_run where job = j.node_id and not designed order by updated_at desc, run_id limit 1
+    select state from graph_run where job = j.node_id and not designed and pruned_at is null order by updated_at desc, run_id limit 1
 ) last
 where j.kind = 'job' and (%(namespace)s::text is null or j.namespace = %(namespace)s)
   and (j.hidden_at is null or j.hidden_at < j.updated_at) and last.state = any(%(states)s::text[])
@@ -733,8 +740,213 @@ select start, finish, (select count(*) from firsts where created_at < finish) as
 -- name: graph_run
 select r.run_id, r.job as job_id, j.namespace, j.name as job, r.state, r.started_at, r.ended_at, r.created_at, r.updated_at, r.facets
 from graph_run r join graph_node j on j.node_id = r.job
-where r.run_id = %(run_id)s and not r.designed
+where r.run_id = %(run_id)s and not r.designed and r.pruned_at is null
 order by r.updated_at desc, j.node_id;
+
+-- name: pruned_run
+select pruned_at from graph_run where run_id = %(run_id)s and pruned_at is not null limit 1;
+
+-- name: retention_horizon
+-- Of what was before it not all is told.
+select max(before) as horizon from pruning;
+
+-- name: insert_pruning
+insert into pruning (pruned_at, before) values (clock_timestamp(), %(before)s)
+returning pruned_at, (select greatest(max(before), %(before)s) from pruning) as horizon;
+
+-- name: delete_pruning
+delete from pruning where pruned_at = %(pruned_at)s;
+
+-- name: clear_needed
+delete from graph_needed;
+
+-- name: insert_needed
+-- A run is needed for the first reason that is told.
+insert into graph_needed (job, run_id, rank, reason)
+select r.job, r.run_id, %(rank)s, %(reason)s
+from unnest(%(runs)s::uuid[]) as needed (run_id) join graph_run r using (run_id)
+on conflict do nothing;
+
+-- name: insert_unsent
+insert into graph_needed (job, run_id, rank, reason)
+select distinct r.job, r.run_id, %(rank)s, %(reason)s
+from relay join event e using (event_id) join graph_run r on r.run_id = e.run_id::uuid
+on conflict do nothing;
+
+-- name: nodes_behind
+select node_id from graph_node
+where kind = %(kind)s and (%(last)s::uuid is null or node_id > %(last)s)
+order by node_id limit %(limit)s;
+
+-- name: release_runs
+-- Of these jobs those that were pruned and are needed, or newest, by now.
+update graph_run r set pruned_at = null
+from kept_runs(%(jobs)s::uuid[], %(horizon)s) k
+where (r.run_id, r.job) = (k.run_id, k.job) and r.pruned_at is not null;
+
+-- name: mark_runs
+with kept as materialized (
+    select run_id, job from kept_runs(%(jobs)s::uuid[], %(horizon)s)
+), old as (
+    select r.run_id, r.job
+    from unnest(%(jobs)s::uuid[]) as asked (job)
+    cross join lateral (
+        select run_id, job from graph_run
+        where job = asked.job and not designed and pruned_at is null and updated_at < %(before)s and ended
+        union all
+        select run_id, job from graph_run
+        where job = asked.job and designed and pruned_at is null and updated_at < %(before)s
+    ) r
+    where not exists (select from kept k where (k.run_id, k.job) = (r.run_id, r.job))
+    limit %(limit)s
+)
+update graph_run r set pruned_at = %(pruned_at)s from old where (r.run_id, r.job) = (old.run_id, old.job)
+returning r.designed;
+
+-- name: old_runs
+-- How many there are from before a time, by why they stay; without a reason they may go.
+with kept as materialized (
+    select distinct on (run_id, job) run_id, job, rank, reason
+    from kept_runs(%(jobs)s::uuid[], %(horizon)s) order by run_id, job, rank
+)
+select r.designed, coalesce(k.rank, 99) as rank, coalesce(k.reason, case when not r.ended then 'not ended' end) as reason,
+       count(*) as total
+from unnest(%(jobs)s::uuid[]) as asked (job)
+cross join lateral (
+    select run_id, job, designed, ended from graph_run
+    where job = asked.job and not designed and pruned_at is null and updated_at < %(before)s
+    union all
+    select run_id, job, true, true from graph_run
+    where job = asked.job and designed and pruned_at is null and updated_at < %(before)s
+) r
+left join kept k on (k.run_id, k.job) = (r.run_id, r.job)
+group by 1, 2, 3;
+
+-- name: release_versions
+update graph_io i set pruned_at = null
+from newest_of_datasets(%(datasets)s::uuid[], %(horizon)s) k
+where (i.run_id, i.job, i.dataset) = (k.run_id, k.job, k.dataset) and i.is_output and i.pruned_at is not null;
+
+-- name: mark_versions
+-- Those that no run wrote.
+with kept as materialized (
+    select run_id, job, dataset from newest_of_datasets(%(datasets)s::uuid[], %(horizon)s)
+), old as (
+    select i.run_id, i.job, i.dataset
+    from graph_io i
+    where i.dataset = any(%(datasets)s::uuid[]) and i.job = '00000000-0000-0000-0000-000000000000'
+      and i.seen_at < %(before)s and i.pruned_at is null
+      and not exists (select from kept k where (k.run_id, k.job, k.dataset) = (i.run_id, i.job, i.dataset))
+    limit %(limit)s
+)
+update graph_io i set pruned_at = %(pruned_at)s
+from old where (i.run_id, i.job, i.dataset) = (old.run_id, old.job, old.dataset) and i.is_output;
+
+-- name: old_versions
+with kept as materialized (
+    select run_id, job, dataset from newest_of_datasets(%(datasets)s::uuid[], %(horizon)s)
+)
+select count(*) filter (where k.run_id is null) as total, count(k.run_id) as kept
+from graph_io i left join kept k using (run_id, job, dataset)
+where i.dataset = any(%(datasets)s::uuid[]) and i.job = '00000000-0000-0000-0000-000000000000'
+  and i.seen_at < %(before)s and i.pruned_at is null;
+
+-- name: mark_events
+-- The next page of events from before a time, in the order of time; those whose runs were pruned are marked.
+with page as materialized (
+    select e.event_id, e.event_time, e.event_type, event_stays(e) as stays
+    from event e
+    where e.pruned_at is null and e.event_time < %(before)s and e.event_time >= %(time)s
+      and (e.event_time, e.event_id) > (%(time)s, %(event_id)s)
+    order by e.event_time, e.event_id limit %(limit)s
+), marked as (
+    update event e set pruned_at = %(pruned_at)s from page
+    where e.event_id = page.event_id and not page.stays
+    returning e.event_time, e.event_type
+), counted as (
+    update event_hour h set pruned = h.pruned + seen.total
+    from (select date_trunc('hour', event_time, 'UTC') as hour, coalesce(event_type, '') as event_type, count(*) as total
+          from marked group by 1, 2) seen
+    where (h.hour, h.event_type) = (seen.hour, seen.event_type)
+)
+select count(*) as total, count(*) filter (where stays) as kept, max(event_time) as time,
+       (array_agg(event_id order by event_time desc, event_id desc))[1] as event_id
+from page;
+
+-- name: settle_events
+-- The next page of pruned events: those whose runs are back come back, the others that were pruned until a time go for good.
+with page as materialized (
+    select e.event_id, e.pruned_at, event_stays(e) as stays
+    from event e where e.pruned_at is not null and e.event_id > %(event_id)s
+    order by e.event_id limit %(limit)s
+), gone as (
+    delete from event e using page where e.event_id = page.event_id and not page.stays and page.pruned_at <= %(until)s::timestamptz
+    returning e.event_id
+), back as (
+    update event e set pruned_at = null from page where e.event_id = page.event_id and page.stays
+    returning e.event_time, e.event_type
+), counted as (
+    update event_hour h set pruned = h.pruned - seen.total
+    from (select date_trunc('hour', event_time, 'UTC') as hour, coalesce(event_type, '') as event_type, count(*) as total
+          from back group by 1, 2) seen
+    where (h.hour, h.event_type) = (seen.hour, seen.event_type)
+)
+select count(*) as total, max(event_id) as event_id, (select count(*) from gone) as gone, (select count(*) from back) as back
+from page;
+
+-- name: note_purge
+-- Noted first: what of them a crash leaves is not brought back any more.
+update pruning set purged_at = coalesce(purged_at, now()) where pruned_at <= %(until)s;
+
+-- name: purged_until
+select max(pruned_at) as time from pruning where purged_at is not null;
+
+-- name: purgeable_jobs
+select distinct job
+from (select job from graph_run where pruned_at <= %(until)s limit %(limit)s) doomed;
+
+-- name: purge_runs
+with doomed as materialized (
+    select run_id, job from graph_run where pruned_at <= %(until)s and job = any(%(jobs)s::uuid[]) limit %(limit)s
+), io as (
+    delete from graph_io i using doomed d where (i.run_id, i.job) = (d.run_id, d.job)
+)
+delete from graph_run r using doomed d where (r.run_id, r.job) = (d.run_id, d.job)
+returning r.designed;
+
+-- name: purgeable_datasets
+select distinct dataset
+from (select dataset from graph_io where pruned_at <= %(until)s limit %(limit)s) doomed;
+
+-- name: purge_versions
+delete from graph_io where ctid = any(array(
+    select ctid from graph_io where pruned_at <= %(until)s and dataset = any(%(datasets)s::uuid[]) limit %(limit)s
+));
+
+-- name: restore_runs
+update graph_run set pruned_at = null
+where ctid = any(array(select ctid from graph_run where pruned_at > coalesce(%(after)s::timestamptz, '-infinity') limit %(limit)s))
+returning designed;
+
+-- name: restore_versions
+update graph_io set pruned_at = null
+where ctid = any(array(select ctid from graph_io where pruned_at > coalesce(%(after)s::timestamptz, '-infinity') limit %(limit)s));
+
+-- name: restore_events
+with back as (
+    update event set pruned_at = null
+    where ctid = any(array(select ctid from event where pruned_at > coalesce(%(after)s::timestamptz, '-infinity') limit %(limit)s))
+    returning event_time, event_type
+), counted as (
+    update event_hour h set pruned = h.pruned - seen.total
+    from (select date_trunc('hour', event_time, 'UTC') as hour, coalesce(event_type, '') as event_type, count(*) as total
+          from back group by 1, 2) seen
+    where (h.hour, h.event_type) = (seen.hour, seen.event_type)
+)
+select count(*) as total from back;
+
+-- name: undo_prunings
+delete from pruning where purged_at is null;
 
 -- name: insert_dagster_report
 insert into dagster_report (dataset, partition, body) values (%(dataset)s, %(partition)s, %(body)s);
@@ -893,13 +1105,14 @@ select body
 from event
 where (%(after)s::timestamptz is null or event_time >= %(after)s)
   and (%(before)s::timestamptz is null or event_time < %(before)s)
+  and pruned_at is null
 order by event_time, digest
 limit %(limit)s offset %(offset)s;
 
 -- name: events_behind
 select event_time, digest, body
 from event
-where digest is not null
+where digest is not null and pruned_at is null
   and (%(time)s::timestamptz is null or (event_time, digest) > (%(time)s, %(digest)s::uuid))
   and (%(since)s::timestamptz is null or event_time >= %(since)s)
   and (%(until)s::timestamptz is null or event_time < %(until)s)
