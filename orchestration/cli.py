@@ -10,23 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
 
 from lineage.errors import HeadwaterError
 from lineage.settings import Settings, read_settings
+from orchestration.moments import moment, moment_past
 
 Verb = Callable[[argparse.Namespace, Settings], int]
-
-_UNITS = {
-    "w": timedelta(weeks=1),
-    "d": timedelta(days=1),
-    "h": timedelta(hours=1),
-    "m": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -270,7 +261,7 @@ def _add_graph(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     graph.add_argument(
         "--direction", choices=ways, default="both", help="what it comes from, goes into, or both (both)"
     )
-    graph.add_argument("--as-of", metavar="TIME", type=_time, help="as it was: 2013-03-01T12:00:00Z")
+    graph.add_argument("--as-of", metavar="TIME", type=moment, help="as it was: 2013-03-01T12:00:00Z")
     graph.add_argument("--limit", type=_some, default=2_000, metavar="N", help="how many nodes at most (2000)")
     form = graph.add_mutually_exclusive_group()
     forms = ("text", "json", "dot", "mermaid", "openlineage", "prov")
@@ -289,8 +280,8 @@ def _add_lineage_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser
         "headwater lineage replay --to https://lineage.example.org --since 2013-03-01T00:00:00Z",
     )
     replay.add_argument("--to", metavar="URL", required=True, help="the backend; its key in OPENLINEAGE_API_KEY")
-    replay.add_argument("--since", metavar="TIME", type=_time, help="only those from then on")
-    replay.add_argument("--until", metavar="TIME", type=_time, help="only those before then")
+    replay.add_argument("--since", metavar="TIME", type=moment, help="only those from then on")
+    replay.add_argument("--until", metavar="TIME", type=moment, help="only those before then")
     replay.add_argument("--namespace", metavar="NS", help="only those of jobs and datasets of this namespace")
     replay.add_argument("--after", metavar="PLACE", help="go on where an earlier run ended")
     replay.add_argument("--batch", metavar="N", type=_count, default=100, help="events of one request (100)")
@@ -306,34 +297,15 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "headwater lineage prune --older-than 90d; headwater lineage prune --purge 30d",
     )
     what = prune.add_mutually_exclusive_group(required=True)
-    what.add_argument("--older-than", metavar="AGE|TIME", type=_moment, help="those from before then: 90d, or a time")
+    what.add_argument(
+        "--older-than", metavar="AGE|TIME", type=moment_past, help="those from before: 90d, or a time"
+    )
     what.add_argument("--undo", action="store_true", help="bring back everything that was not purged")
-    what.add_argument("--purge", metavar="AGE|TIME", type=_moment, help="remove for good what was pruned before then")
+    what.add_argument(
+        "--purge", metavar="AGE|TIME", type=moment_past, help="remove for good what was pruned before"
+    )
     prune.add_argument("--dry-run", action="store_true", help="with --older-than: only say what would be pruned")
     _json(prune)
-
-
-def _time(text: str) -> datetime:
-    from lineage.service.intake import parse_time
-
-    if time := parse_time(text):
-        return time
-    raise argparse.ArgumentTypeError(f"{text!r} is no time with a zone; write 2013-03-01T12:00:00Z")
-
-
-def _moment(text: str) -> datetime:
-    """A time, or how long ago it was: 90d."""
-    from lineage.service.intake import parse_time
-
-    number, unit = text[:-1], _UNITS.get(text[-1:])
-    if unit and number.isascii() and number.isdigit():
-        with suppress(OverflowError):
-            return datetime.now(UTC) - int(number) * unit
-    elif (time := parse_time(text)) and time <= datetime.now(UTC):
-        return time
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is no age and no time in the past; write 4w, 90d, 12h, 30m or 45s, or 2026-01-01T00:00:00Z"
-    )
 
 
 def _count(text: str) -> int:

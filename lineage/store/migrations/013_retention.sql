@@ -103,21 +103,31 @@ returns table (run_id uuid, job uuid, rank int, reason text) language sql stable
     select n.run_id, n.job, n.rank, n.reason from graph_needed n where n.job = any(jobs)
 $$;
 
--- Whether an event stays: one of a run does if its run is there, what was declared if what it came to is there.
+-- Whether a node of today rests on what was said of it at a time: the last that was, or a facet.
+create function graph_node_rests_on(node_id uuid, said_at timestamptz) returns boolean language sql stable as $$
+    select exists (
+        select from graph_node n
+        where n.node_id = graph_node_rests_on.node_id
+          and (n.updated_at <= said_at
+               or exists (select from jsonb_each(n.facets) facet where (facet.value->>0)::timestamptz = said_at)))
+$$;
+
+-- Whether an event stays: one of a run does if its run is there; what was declared if what it came to is there.
 create function event_stays(e event) returns boolean language sql stable as $$
     select exists (select from relay where relay.event_id = e.event_id) or case e.kind
         when 'run' then exists (
             select from graph_run r where r.run_id = e.run_id::uuid and r.pruned_at is null)
         when 'job' then exists (
-            select from graph_run r
-            where r.job = graph_node_id('job', e.body #>> '{job,namespace}', e.body #>> '{job,name}')
-              and r.designed and r.pruned_at is null and r.updated_at = e.event_time)
+            select from graph_node_id('job', e.body #>> '{job,namespace}', e.body #>> '{job,name}') node_id
+            where graph_node_rests_on(node_id, e.event_time) or exists (
+                select from graph_run r
+                where r.job = node_id and r.designed and r.pruned_at is null and r.updated_at = e.event_time))
         else exists (
-            select from graph_node n
-            left join graph_io i on i.dataset = n.node_id and i.is_output and i.pruned_at is null
-                and i.job = '00000000-0000-0000-0000-000000000000'
-                and i.run_id = md5(n.node_id || e'\t' || (e.body #>> '{dataset,facets,version,datasetVersion}'))::uuid
-            where n.node_id = graph_node_id('dataset', e.body #>> '{dataset,namespace}', e.body #>> '{dataset,name}')
-              and (i.run_id is not null or n.updated_at <= e.event_time))
+            select from graph_node_id('dataset', e.body #>> '{dataset,namespace}', e.body #>> '{dataset,name}') node_id
+            where graph_node_rests_on(node_id, e.event_time) or exists (
+                select from graph_io i
+                where i.run_id = md5(node_id || e'\t' || (e.body #>> '{dataset,facets,version,datasetVersion}'))::uuid
+                  and i.job = '00000000-0000-0000-0000-000000000000' and i.dataset = node_id and i.is_output
+                  and i.pruned_at is null))
         end
 $$;
