@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lineage.graph.index import GraphIndex
 from lineage.projection import draw_backlog, receive_events
+from lineage.retention import prune, purge
 from lineage.settings import Settings
 from lineage.store import Store
 
@@ -128,6 +130,43 @@ def test_order_and_repetition_do_not_matter(store, bodies, seed):
 
     assert rows == others
     assert whole == grown == grown_anew == whole_anew
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    first=st.lists(events(), min_size=1, max_size=8),
+    later=st.lists(events(), max_size=5),
+    second=seconds,
+    seed=st.integers(0, 10**6),
+)
+def test_nor_do_they_after_a_prune(store, first, later, second, seed):
+    """Late and repeated events come to the same rows, pruned or not; the graph is that of all events, purged or not."""
+    chance = random.Random(seed)
+    shuffled = [*later, *chance.choices([*first, *later], k=chance.randint(0, 4))]
+    chance.shuffle(shuffled)
+    _, _, expected = drawn(store, [*first, *later], [len(first) + len(later)])
+
+    found = []
+    for bodies in (later, shuffled):
+        drawn(store, first, [len(first)])
+        prune(store, datetime(2013, 3, 1, 12, 0, second, tzinfo=UTC))
+        for body in bodies:
+            with store.transaction():
+                receive_events(store, [body])
+        found.append({table: sorted(_shown(store, table)) for table in TABLES})
+        assert neighbours(loaded(store)) == expected
+        purge(store, datetime.now(UTC))
+        store._connection.execute("delete from pruning")
+        assert neighbours(loaded(store)) == expected
+
+    assert found[0] == found[1]
+
+
+def _shown(store, table):
+    """The rows of a table as text, with whether they are pruned and not since when."""
+    query = f"""select (to_jsonb(t) - 'changed' - 'pruned_at')::text || (to_jsonb(t) ->> 'pruned_at' is not null)::text
+                as row from {table} t"""
+    return [row["row"] for row in store._connection.execute(query)]
 
 
 def test_events_from_before_the_graph_are_drawn(store):
