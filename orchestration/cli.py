@@ -297,13 +297,9 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "headwater lineage prune --older-than 90d; headwater lineage prune --purge 30d",
     )
     what = prune.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--older-than", metavar="AGE|TIME", type=moment_past, help="those from before: 90d, or a time"
-    )
+    what.add_argument("--older-than", metavar="AGE|TIME", type=moment_past, help="those from before: 90d, or a time")
     what.add_argument("--undo", action="store_true", help="bring back everything that was not purged")
-    what.add_argument(
-        "--purge", metavar="AGE|TIME", type=moment_past, help="remove for good what was pruned before"
-    )
+    what.add_argument("--purge", metavar="AGE|TIME", type=moment_past, help="remove for good what was pruned before")
     prune.add_argument("--dry-run", action="store_true", help="with --older-than: only say what would be pruned")
     _json(prune)
 

@@ -157,6 +157,9 @@ def test_nor_do_they_after_a_prune(store, first, later, second, seed):
         assert neighbours(loaded(store)) == expected
         purge(store, datetime.now(UTC))
         store._connection.execute("delete from pruning")
+        # As an event of each job would.
+        jobs = store._connection.execute("select node_id from graph_node where kind = 'job'").fetchall()
+        store.run("refresh_graph_edges", jobs=[row["node_id"] for row in jobs])
         assert neighbours(loaded(store)) == expected
 
     assert found[0] == found[1]
