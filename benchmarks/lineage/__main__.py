@@ -46,9 +46,9 @@ def main(more: int) -> None:
             tell(f"{SMALL:,} jobs, {count(store, 'graph_run'):,} runs", asked.all(SMALL))
             compare(store, SMALL, 1, 3, chance)
             compare(store, SMALL, DEPTH // 2, 3, chance)
-            send(port, process, store)
             older_runs(store, OFTEN)
             tell(f"the same, {count(store, 'graph_run'):,} runs", iter([asked.columns(SMALL)]))
+            send(port, process, store)
             fill(port, range(SMALL, LARGE), chance)
             older_runs(store, HISTORY)
         # Started anew: what the graph takes in memory, and how long the first question takes.
