@@ -36,7 +36,7 @@ class Node(NamedTuple):
         return _key(self)
 
 
-# Producers name the same things again and again; a hundred thousand of them are about 50 MB.
+# Producers name the same things again and again; a hundred thousand of them take 40 MB.
 @lru_cache(maxsize=100_000)
 def _key(node: Node) -> NodeId:
     return UUID(bytes=hashlib.md5("\t".join(node).encode(), usedforsecurity=False).digest())

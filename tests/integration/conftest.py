@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -317,6 +318,12 @@ def finish(process: subprocess.Popen[str]) -> Ran:
         out, err = process.communicate()
         pytest.fail(f"{process.args} did not end within {PATIENCE_SECONDS} s\n{out}\n{err}")
     return Ran(process.returncode, out, err)
+
+
+@pytest.fixture
+def space():
+    """A namespace that no other test uses."""
+    return f"s3://{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,6 @@ def client(tmp_path_factory):
         yield client
 
 
-@pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
 def send(client, space, second, inputs, version, fields, columns, rows, commit):
     """One run of the job that writes `t`; inputs are pairs of name and version."""
     run = str(uuid.uuid4())

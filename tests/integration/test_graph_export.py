@@ -29,6 +29,7 @@ from lineage.store import Store
 
 from .test_graph_order import drawn, loaded
 from .test_graph_order import events as any_events
+from .test_run_graph import dataset
 
 SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs"
 # What PROV-N lets stand in the local part of a name.
@@ -56,17 +57,6 @@ def here(services):
 @pytest.fixture
 def elsewhere(services):
     return services[1]
-
-
-@pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
-def dataset(space, name, version=None, **facets):
-    named = {"version": {"datasetVersion": version}} if version else {}
-    return {"namespace": space, "name": name, "facets": {**named, **facets}}
 
 
 def send(client, event):

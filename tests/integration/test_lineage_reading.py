@@ -17,12 +17,6 @@ def client(tmp_path_factory):
         yield client
 
 
-@pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
 def dataset(space, name, version=None, columns=None, fields=(), **facets):
     found = {"schema": {"fields": [{"name": field, "type": "int"} for field in fields]}} if fields else {}
     found |= {"version": {"datasetVersion": version}} if version else {}

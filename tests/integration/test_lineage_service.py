@@ -35,12 +35,6 @@ def client(settings):
         yield client
 
 
-@pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
 def event(space, job, state="COMPLETE", *, inputs=(), outputs=(), second=0, run=None, **facets):
     """A RunEvent; datasets are names, or (name, facets) pairs."""
 

@@ -29,12 +29,6 @@ def client(tmp_path_factory):
 
 
 @pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def ask(client):
     def ask(method, path, status=200, body=None, **parameters):
         response = client.request(method, f"/api/v1{path}", json=body, params=parameters)

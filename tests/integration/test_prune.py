@@ -54,12 +54,6 @@ def dataset(space, name):
     return {"namespace": space, "name": name, "facets": {**facets, "columnLineage": {"fields": columns}}}
 
 
-@pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
 @pytest.fixture(scope="module")
 def shop(make_shop):
     """A project that was corrected once, with a model that answers and what it predicted before."""

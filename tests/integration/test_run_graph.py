@@ -16,12 +16,6 @@ def client(tmp_path_factory):
         yield client
 
 
-@pytest.fixture
-def space():
-    """A namespace that no other test uses."""
-    return f"s3://{uuid.uuid4().hex}"
-
-
 def dataset(space, name, version=None, **facets):
     named = {"version": {"datasetVersion": version}} if version else {}
     return {"namespace": space, "name": name, "facets": {**named, **facets}}
